@@ -1,3 +1,108 @@
 """Put a Python pipeline behind HTTP, inside the web application you already have."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from asgipipe.errors import (
+    AsgipipeError,
+    DefinitionError,
+    HTTPError,
+    OutputError,
+    OutsideRunError,
+    RunCanceled,
+    RunError,
+    RunTimeoutError,
+    ServerError,
+    SettingsError,
+    SourceError,
+    StartupError,
+    StepExitError,
+    StepTimeoutError,
+    UserError,
+)
+from asgipipe.pipelines.context import StepContext, get_step_context
+from asgipipe.pipelines.pipeline import Pipeline, pipeline
+from asgipipe.pipelines.step import Step, step
+from asgipipe.settings import (
+    AppExtensionSpec,
+    CORSConfig,
+    DeploymentDefaultEndpoints,
+    DeploymentDefaultMiddleware,
+    DeploymentSettings,
+    EndpointMethod,
+    EndpointSpec,
+    LoggingLevels,
+    MiddlewareSpec,
+    SecureHeadersConfig,
+)
+
+if TYPE_CHECKING:
+    from asgipipe.runners.base import BaseDeploymentAppRunner
+    from asgipipe.runners.deployment import Deployment, asgi
+    from asgipipe.runners.extension import BaseAppExtension
+    from asgipipe.service.deployment import BaseDeploymentService, DeploymentResponse, DeploymentService
+
 __version__ = "0.1.0.dev0"
+
+# What serves a pipeline is imported when it is used: a module that only defines pipelines stays quick to import.
+_LAZY = {
+    "BaseAppExtension": "asgipipe.runners.extension",
+    "BaseDeploymentAppRunner": "asgipipe.runners.base",
+    "BaseDeploymentService": "asgipipe.service.deployment",
+    "Deployment": "asgipipe.runners.deployment",
+    "DeploymentResponse": "asgipipe.service.deployment",
+    "DeploymentService": "asgipipe.service.deployment",
+    "asgi": "asgipipe.runners.deployment",
+}
+
+__all__ = [
+    "AppExtensionSpec",
+    "AsgipipeError",
+    "BaseAppExtension",
+    "BaseDeploymentAppRunner",
+    "BaseDeploymentService",
+    "CORSConfig",
+    "DefinitionError",
+    "Deployment",
+    "DeploymentDefaultEndpoints",
+    "DeploymentDefaultMiddleware",
+    "DeploymentResponse",
+    "DeploymentService",
+    "DeploymentSettings",
+    "EndpointMethod",
+    "EndpointSpec",
+    "HTTPError",
+    "LoggingLevels",
+    "MiddlewareSpec",
+    "OutputError",
+    "OutsideRunError",
+    "Pipeline",
+    "RunCanceled",
+    "RunError",
+    "RunTimeoutError",
+    "SecureHeadersConfig",
+    "ServerError",
+    "SettingsError",
+    "SourceError",
+    "StartupError",
+    "Step",
+    "StepContext",
+    "StepExitError",
+    "StepTimeoutError",
+    "UserError",
+    "asgi",
+    "get_step_context",
+    "pipeline",
+    "step",
+]
+
+
+def __getattr__(name: str) -> object:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -22,9 +22,11 @@ AsgipipeError
 │   ├── InternalError             500  says nothing about the inside
 │   ├── UnavailableError          503  starting, draining
 │   └── DeadlineError             504  a custom endpoint passed its deadline
+├── OutsideRunError               run context asked for where no run is
 └── RunError                      a run that was started and did not finish well
     ├── RunTimeoutError           the run's deadline passed
     ├── StepTimeoutError          a step took longer than its `timeout`
+    ├── StepExitError             a step raised SystemExit or KeyboardInterrupt
     └── OutputError               an output has no JSON form, or there are more or fewer than declared
 
 RunCanceled is a BaseException beside the tree, like asyncio.CancelledError: `except Exception` in a pipeline must
@@ -232,7 +234,11 @@ class DeadlineError(HTTPError):
         super().__init__(detail)
 
 
-# Runs that did not finish well
+# Runs
+
+
+class OutsideRunError(AsgipipeError, RuntimeError):
+    """Something that belongs to a run was used outside of one."""
 
 
 class RunError(AsgipipeError):
@@ -256,6 +262,18 @@ class StepTimeoutError(RunError):
 
     def __str__(self) -> str:
         return f"step {self.step!r} did not finish within {self.seconds:g} s"
+
+
+class StepExitError(RunError):
+    """Stands for a SystemExit or KeyboardInterrupt, which would stop the event loop if they left a task."""
+
+    def __init__(self, step: str, cause: BaseException) -> None:
+        super().__init__(step, cause)
+        self.step = step
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"step {self.step!r} raised {type(self.cause).__name__}: {self.cause}"
 
 
 class OutputError(RunError):

@@ -4,7 +4,7 @@ from pydantic_core import to_json
 
 from asgipipe.errors import HTTPError
 from asgipipe.http.responses import respond
-from asgipipe.http.types import Send
+from asgipipe.http.types import Scope, Send
 
 PROBLEM = (b"content-type", b"application/problem+json")
 
@@ -25,3 +25,20 @@ def problem(error: HTTPError) -> dict[str, object]:
 async def send_problem(send: Send, error: HTTPError) -> None:
     """Answer with the problem document of `error` and the headers it carries."""
     await respond(send, error.status, PROBLEM, to_json(problem(error)), error.headers)
+
+
+async def refuse(scope: Scope, send: Send, error: HTTPError) -> None:
+    """Answer a request, or a WebSocket handshake, with a problem.
+
+    A handshake is refused with the problem itself where the server has the `websocket.http.response` extension; elsewhere it
+    is closed before it was accepted, which servers answer with 403.
+    """
+    if scope["type"] == "http":
+        await send_problem(send, error)
+    elif "websocket.http.response" in (scope.get("extensions") or {}):
+        body = to_json(problem(error))
+        headers = [PROBLEM, (b"content-length", b"%d" % len(body)), *error.headers]
+        await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body})
+    else:
+        await send({"type": "websocket.close", "code": 1008})

@@ -1,0 +1,1 @@
+"""The ASGI layer: it turns requests into calls of the deployment service, under any framework or none."""

@@ -1,0 +1,103 @@
+"""Reading the body of a request, bounded in size and time, and checking that it may be JSON."""
+
+import re
+from collections.abc import Mapping
+from itertools import islice
+
+from pydantic_core import from_json
+
+from asgipipe.errors import BadRequestError, BodyTooLargeError, RequestTimeoutError, UnsupportedMediaTypeError
+from asgipipe.http.deadline import within
+from asgipipe.http.types import Receive
+from asgipipe.http.validation import MAX_ENTRIES, entry, refused
+from asgipipe.pipelines.contract import non_finite
+
+# A float overflows from 1e309 on: by its exponent, or by as many digits.
+_LARGE_EXPONENT = re.compile(rb"[eE]\+?[0-9]{3}")
+_LONG_NUMBER = b"0" * 300
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
+
+
+class ClientDisconnected(Exception):  # noqa: N818  # an event, not an error: nobody is left to answer
+    """The client went away while its body was read; an endpoint ends quietly on it."""
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit: int, timeout: float) -> bytes:
+    """Return the whole body; `limit` is in bytes, `timeout` in seconds from now until its last byte.
+
+    Raises BadRequestError for a content-length that is no number, BodyTooLargeError (before anything is read where the
+    length is declared), RequestTimeoutError, and ClientDisconnected.
+    """
+    length = headers.get(b"content-length")
+    if length is not None:
+        _check_length(length, limit)
+    try:
+        return await within(timeout, _collect(receive, limit))
+    except TimeoutError:
+        raise RequestTimeoutError from None
+
+
+def require_json(headers: Mapping[bytes, bytes], body: bytes) -> None:
+    """Raise UnsupportedMediaTypeError unless the content type says JSON in UTF-8; an empty body needs no type."""
+    if not body:
+        return
+    content_type = headers.get(b"content-type", b"")
+    if content_type == b"application/json":
+        return
+    media_type, *parameters = content_type.lower().split(b";")
+    media_type = media_type.strip(b" \t")
+    if media_type != b"application/json" and not (media_type.endswith(b"+json") and b"/" in media_type):
+        raise UnsupportedMediaTypeError
+    for parameter in parameters:
+        name, _, value = parameter.partition(b"=")
+        if name.strip() == b"charset" and value.strip(b' \t"') not in (b"utf-8", b"utf8"):
+            raise UnsupportedMediaTypeError("JSON is UTF-8 (RFC 8259); send the body in no other charset.")
+
+
+def require_finite(body: bytes, loc: tuple[str | int, ...] = ("body",)) -> None:
+    """Refuse a JSON body that holds NaN or Infinity (400), or numbers that become infinite when they are read (422).
+
+    RFC 8259 has neither, but pydantic lets both through into every model that does not say otherwise. `loc` opens the
+    places of a 422. A body that can hold none of it is not parsed for this.
+    """
+    constants = b"NaN" in body or b"Infinity" in body
+    if not constants and not _may_overflow(body):
+        return
+    try:
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadRequestError(f"The body is not valid JSON: {error}.") from None
+    places = islice(non_finite(value), MAX_ENTRIES)
+    errors = [entry((*loc, *place), "Input should be a finite number", "finite_number") for place in places]
+    if errors:
+        raise refused(errors)
+
+
+def _check_length(length: bytes, limit: int) -> None:
+    if not length.isdigit():
+        raise BadRequestError("The content-length is not a number.")
+    if len(length) > 20 or int(length) > limit:
+        raise BodyTooLargeError(limit)
+
+
+async def _collect(receive: Receive, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientDisconnected
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLargeError(limit)
+        if not message.get("more_body", False):
+            return b"".join((*chunks, chunk)) if chunks else chunk
+        if chunk:
+            chunks.append(chunk)
+
+
+def _may_overflow(body: bytes) -> bool:
+    if _LARGE_EXPONENT.search(body):
+        return True
+    return len(body) >= len(_LONG_NUMBER) and _LONG_NUMBER in body.translate(_DIGITS_TO_ZERO)

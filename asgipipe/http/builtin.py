@@ -1,0 +1,146 @@
+"""The built-in endpoints of a deployment, as rows of its table."""
+
+from collections.abc import Iterable, Sequence
+
+from asgipipe.http import operations
+from asgipipe.http.docs import docs_endpoints
+from asgipipe.http.endpoint import Endpoint, Operation
+from asgipipe.http.endpoints.invoke import InvokeEndpoint
+from asgipipe.http.endpoints.reading import (
+    FixedEndpoint,
+    HealthEndpoint,
+    InfoEndpoint,
+    MetricsEndpoint,
+    ReadyEndpoint,
+)
+from asgipipe.http.lifecycle import Lifecycle
+from asgipipe.http.openapi import OpenAPIEndpoint, openapi_document
+from asgipipe.http.status import status_document
+from asgipipe.http.types import ASGIApp
+from asgipipe.service.deployment import BaseDeploymentService
+from asgipipe.settings import DeploymentSettings, built_in_paths
+
+_OPEN = frozenset(("health", "ready", "openapi"))
+_PATH_FIELDS = ("docs", "redoc", "openapi", "invoke", "health", "ready", "info", "metrics", "status")
+
+
+class BuiltIn:
+    """Makes the rows; the documents among them need the custom endpoints too, so they come last."""
+
+    def __init__(self, service: BaseDeploymentService, lifecycle: Lifecycle, *, flavor: str) -> None:
+        self._service = service
+        self._settings = service.settings
+        self._lifecycle = lifecycle
+        self._flavor = flavor
+        self.paths = {field.removesuffix("_url_path"): path for field, path in built_in_paths(service.settings).items()}
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the rows of everything but the documents."""
+        made = {
+            "invoke": ("POST", self._invoke(), self._invoke_operation()),
+            "health": ("GET", HealthEndpoint(self._service), operations.health_operation()),
+            "ready": ("GET", ReadyEndpoint(self._lifecycle), operations.ready_operation()),
+            "info": ("GET", self._info(), operations.info_operation()),
+            "metrics": ("GET", MetricsEndpoint(self._service), operations.metrics_operation()),
+            "status": (
+                "GET",
+                FixedEndpoint(status_document(self._settings, self._service.deployment)),
+                operations.status_operation(),
+            ),
+        }
+        return [
+            self._row(name, method, app, operation)
+            for name, (method, app, operation) in made.items()
+            if name in self.paths
+        ]
+
+    def documents(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Return the rows of the OpenAPI document and the pages that show it."""
+        openapi_path = self.paths.get("openapi")
+        if openapi_path is None:
+            return []
+        row = self._row("openapi", "GET", None, operations.openapi_operation())
+        settings = self._settings
+        title = settings.app_title or self._service.pipeline.name
+        document = openapi_document(
+            title=title,
+            description=settings.app_description or self._service.pipeline.description,
+            version=settings.app_version or "0.1.0",
+            endpoints=[*endpoints, row],
+            has_keys=self._service.deployment.auth_enabled,
+        )
+        pages = docs_endpoints(
+            docs_path=self.paths.get("docs"),
+            redoc_path=self.paths.get("redoc"),
+            openapi_path=openapi_path,
+            title=title,
+            document=document,
+            csp_enabled=settings.secure_headers.csp is True,
+        )
+        return [self._row("openapi", "GET", OpenAPIEndpoint(document), row.operation), *pages]
+
+    def _row(self, name: str, method: str, app: ASGIApp | None, operation: Operation | None) -> Endpoint:
+        path = self.paths[name]
+        return Endpoint(path, method, app or FixedEndpoint({}), name, name not in _OPEN, operation)
+
+    def _invoke(self) -> InvokeEndpoint:
+        settings = self._settings
+        return InvokeEndpoint(
+            self._service,
+            max_body_size=settings.max_request_body_size,
+            receive_timeout=settings.receive_timeout,
+            error_messages=settings.error_messages,
+            cancel_on_disconnect=settings.on_disconnect == "cancel",
+        )
+
+    def _invoke_operation(self) -> Operation:
+        pipeline = self._service.pipeline
+        summary, _, description = pipeline.description.partition("\n")
+        return operations.invoke_operation(
+            summary=summary or f"Run {pipeline.name}",
+            description=description.strip(),
+            input_schema=pipeline.contract.input_schema,
+            output_schema=pipeline.contract.output_schema,
+            required=pipeline.contract.required,
+        )
+
+    def _info(self) -> InfoEndpoint:
+        deployment, pipeline = self._service.deployment, self._service.pipeline
+        graph = pipeline.graph.as_json()
+        fixed = {
+            "deployment": {
+                "id": deployment.id,
+                "name": deployment.name,
+                "auth_enabled": deployment.auth_enabled,
+            },
+            "snapshot": {"id": deployment.snapshot_id, "name": deployment.snapshot_name},
+            "pipeline": {
+                "name": pipeline.name,
+                "description": pipeline.description or None,
+                "steps": _step_names(graph),
+                "graph": graph,
+                "parameters": pipeline.contract.input_schema.get("properties", {}),
+                "input_schema": pipeline.contract.input_schema,
+                "output_schema": pipeline.contract.output_schema,
+            },
+            "app": {
+                "app_runner_flavor": self._flavor,
+                **{f"{name}_url_path": self.paths.get(name) for name in _PATH_FIELDS},
+            },
+        }
+        return InfoEndpoint(self._service, self._lifecycle, fixed)
+
+
+def _step_names(graph: dict[str, object]) -> list[object]:
+    nodes = graph["nodes"]
+    return [node["step"] for node in nodes] if isinstance(nodes, list) else []
+
+
+def reading_paths(endpoints: Iterable[Endpoint], invoke_name: str = "invoke") -> frozenset[str]:
+    """Return the paths that are never throttled: they only read, and cost microseconds."""
+    endpoints = tuple(endpoints)
+    working = {endpoint.path for endpoint in endpoints if endpoint.name == invoke_name}
+    return frozenset(endpoint.path for endpoint in endpoints) - working
+
+
+__all__ = ["BuiltIn", "DeploymentSettings", "reading_paths"]

@@ -1,0 +1,88 @@
+"""The end of the chain: one dictionary look-up for the built-in endpoints, else the framework's own application."""
+
+import asyncio
+
+from asgipipe.errors import BodyTooLargeError, MethodNotAllowedError, NotFoundError, RequestTimeoutError
+from asgipipe.http.exchange import exchange_of
+from asgipipe.http.routes import Routes, Table
+from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Dispatcher:
+    """`table` is empty when requests have to go through the framework, so that its own middleware sees them."""
+
+    def __init__(self, table: Table, framework: ASGIApp, *, max_body_size: int, receive_timeout: float) -> None:
+        self._table = table
+        self._framework = framework
+        self._max_body_size = max_body_size
+        self._receive_timeout = receive_timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._framework(scope, receive, send)
+            return
+        methods = self._table.get(exchange_of(scope).path)
+        app = None if methods is None else methods.get(scope["method"])
+        if scope["method"] == "HEAD":
+            send = without_body(send)
+        if app is not None:
+            await app(scope, receive, send)
+        else:
+            await self._framework(scope, LimitedBody(receive, self._max_body_size, self._receive_timeout), send)
+
+
+class FallbackEndpoint:
+    """What the framework calls where it has no route: the dashboard's file, or the right refusal."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotFoundError
+        exchange = exchange_of(scope)
+        file = self._routes.file(scope, exchange)
+        if file is not None:
+            await file(scope, receive, send)
+            return
+        allowed = self._routes.allowed(exchange.path)
+        if allowed:
+            raise MethodNotAllowedError(sorted(allowed))
+        raise NotFoundError
+
+
+class LimitedBody:
+    """Counts and times a body that somebody else's code reads."""
+
+    def __init__(self, receive: Receive, limit: int, timeout: float) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._timeout = timeout
+        self._size = 0
+        self._complete = False
+
+    async def __call__(self) -> Message:
+        if self._complete:
+            return await self._receive()  # waits for the disconnect, as long as it likes
+        try:
+            async with asyncio.timeout(self._timeout):
+                message = await self._receive()
+        except TimeoutError:
+            raise RequestTimeoutError from None
+        if message["type"] == "http.request":
+            self._size += len(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+            if self._size > self._limit:
+                raise BodyTooLargeError(self._limit)
+        return message
+
+
+def without_body(send: Send) -> Send:
+    """Drop the body of the answer to a HEAD request (RFC 9110, section 9.3.2)."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_head

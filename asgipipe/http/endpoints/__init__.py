@@ -1,0 +1,1 @@
+"""The built-in endpoints: ASGI applications that the dispatcher finds by path and method."""

@@ -1,0 +1,48 @@
+"""The answer of a run, written straight to bytes."""
+
+from pydantic_core import to_json
+
+from asgipipe.pipelines.execution import Outcome, Status, message_of
+from asgipipe.service.deployment import DeploymentResponse
+
+_SILENT = "the pipeline failed"
+
+
+class EnvelopeWriter:
+    """Writes envelopes; what is the same for every run of the deployment is made once."""
+
+    def __init__(self, deployment: DeploymentResponse, *, error_messages: bool) -> None:
+        self._error_messages = error_messages
+        same = {
+            "deployment_id": deployment.id,
+            "deployment_name": deployment.name,
+            "snapshot_id": deployment.snapshot_id,
+            "snapshot_name": deployment.snapshot_name,
+            "pipeline_name": deployment.pipeline_name,
+        }
+        self._metadata = b',"metadata":' + to_json(same)[:-1] + b',"run_id":"'
+
+    def write(self, outcome: Outcome) -> bytes:
+        """Return the envelope of a run as JSON."""
+        outputs = outcome.outputs_json
+        return b"".join(
+            (
+                b'{"success":false,"outputs":null,"execution_time":'
+                if outputs is None
+                else b'{"success":true,"outputs":%b,"execution_time":' % outputs,
+                b"%.6f" % outcome.execution_time,
+                self._metadata,
+                outcome.run_id.encode(),
+                b'","run_name":',
+                to_json(outcome.run_name),
+                b',"parameters_used":',
+                outcome.parameters_json,
+                b'},"error":null}' if outputs is not None else b'},"error":%b}' % to_json(self._message(outcome)),
+            )
+        )
+
+    def _message(self, outcome: Outcome) -> str:
+        if outcome.status is Status.FAILED and not self._error_messages:
+            return _SILENT
+        # A lone surrogate in an exception's message has no UTF-8 form.
+        return message_of(outcome.error).encode("utf-8", "replace").decode("utf-8")

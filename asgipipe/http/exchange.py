@@ -1,0 +1,96 @@
+"""One request on its way through the layers.
+
+The layers share this object (`scope["asgipipe"]`) and its one `send`, so that a layer which only adds headers costs an
+assignment, not another wrapped `send`. It lies in the scope because context variables set inside an endpoint do not reach
+outer layers on every framework.
+"""
+
+from collections.abc import Callable
+
+from asgipipe.http.types import HeaderList, Message, Scope, Send
+
+KEY = "asgipipe"
+
+
+class DefaultHeaders:
+    """Headers that every answer carries once, with the application's own value where it gave one."""
+
+    __slots__ = ("items", "names")
+
+    def __init__(self, items: HeaderList) -> None:
+        self.items = list(items)
+        self.names = frozenset(name for name, _ in items)
+
+    def merge(self, headers: HeaderList) -> list[tuple[bytes, bytes]]:
+        """Return `headers` with the missing defaults added; names are compared without case, doubles are dropped."""
+        given = {name.lower() for name, _ in headers}
+        if self.names.isdisjoint(given):
+            return [*headers, *self.items]
+        own: dict[bytes, bytes] = {}
+        others = []
+        for name, value in headers:
+            lower = name.lower()
+            if lower in self.names:
+                own[lower] = value
+            else:
+                others.append((name, value))
+        return [*others, *((name, own.get(name, value)) for name, value in self.items)]
+
+
+NO_DEFAULTS = DefaultHeaders(())
+
+
+class Exchange:
+    """A request and what is known of its answer.
+
+    `path` lies below the deployment's mount point; `headers` has lower-case names, the last value where one is repeated.
+    `release` is called when the request gives back its place among the concurrent ones.
+    """
+
+    __slots__ = ("_send", "defaults", "headers", "path", "release", "request_id", "scope", "started", "status")
+
+    def __init__(self, scope: Scope, send: Send, path: str, headers: dict[bytes, bytes], request_id: bytes) -> None:
+        self.scope = scope
+        self._send = send
+        self.path = path
+        self.headers = headers
+        self.request_id = request_id
+        self.defaults = NO_DEFAULTS
+        self.started = False
+        self.status = 0
+        self.release: Callable[[], None] | None = None
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on to the server; the first one of an answer gets the headers all answers carry."""
+        kind = message["type"]
+        if kind in _STARTS:
+            self.started = True
+            self.status = message.get("status", 101)
+            headers = self.defaults.merge(message.get("headers") or ())
+            headers.append((b"x-request-id", self.request_id))
+            message["headers"] = headers
+        elif kind == "websocket.close" and not self.started:
+            self.status = 403
+        await self._send(message)
+
+
+_STARTS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """Return the exchange that the outermost layer put into the scope."""
+    exchange: Exchange = scope[KEY]
+    return exchange
+
+
+def local_path(scope: Scope) -> str:
+    """Return the path below the mount point.
+
+    The one place that knows about `root_path`: the ASGI specification and uvicorn have it at the front of `path`, gunicorn's
+    ASGI worker and hypercorn leave `path` bare.
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and (len(path) == len(root) or path[len(root)] == "/"):
+        return path[len(root) :]
+    return path

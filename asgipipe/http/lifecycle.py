@@ -1,0 +1,111 @@
+"""Starting and stopping a deployment exactly once, whoever asks for it and however often."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from enum import Enum
+
+
+class State(Enum):
+    NEW = "new"
+    STARTING = "starting"
+    STARTED = "started"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Lifecycle:
+    """Enters `resources()` at the start and leaves it at the stop, both in one holder task.
+
+    anyio's task groups, and whatever else a user's hook opens, must be left in the task that entered them, while start and
+    stop may be asked for by different tasks. Concurrent starts share one attempt; after a failed one the next start tries
+    again; each successful `start` needs its `stop`, and the last of those stops.
+
+    `active` is the number of requests in progress.
+    """
+
+    def __init__(
+        self, resources: Callable[[], AbstractAsyncContextManager[object]], cancel_runs: Callable[[str], None]
+    ) -> None:
+        self._resources = resources
+        self._cancel_runs = cancel_runs
+        self._holders = 0
+        self._task: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[object] | None = None
+        self._stop: asyncio.Event | None = None
+        self._idle: asyncio.Event | None = None
+        self.state = State.NEW
+        self.draining = False
+        self.active = 0
+
+    @property
+    def started(self) -> bool:
+        return self.state is State.STARTED
+
+    @property
+    def ready(self) -> bool:
+        return self.state is State.STARTED and not self.draining
+
+    async def start(self) -> object:
+        """Start unless that has happened, and return what the resources gave. Raises whatever the start raised."""
+        value = await self.ensure_started()
+        self._holders += 1
+        return value
+
+    async def ensure_started(self) -> object:
+        """Start without taking part in deciding about the stop: what the first request does under a host that sends no
+        lifespan events."""
+        if self._task is None or self._task.done():
+            self._ready = asyncio.get_running_loop().create_future()
+            self._stop = asyncio.Event()
+            self.state = State.STARTING
+            self.draining = False
+            self._task = asyncio.create_task(self._hold(self._ready, self._stop), name="asgipipe-lifecycle")
+        if self._ready is None:
+            raise AssertionError("a holder task has its future")
+        return await asyncio.shield(self._ready)
+
+    async def stop(self) -> None:
+        """Give up one `start`; the last one stops the deployment and waits until everything is closed."""
+        self._holders = max(0, self._holders - 1)
+        if self._holders or self._task is None or self._stop is None:
+            return
+        self._stop.set()
+        await asyncio.wait([self._task])
+
+    def begin_drain(self) -> None:
+        """Be no longer ready; requests in progress go on, new work is refused."""
+        self.draining = True
+
+    async def drained(self) -> None:
+        """Return when no request is in progress."""
+        while self.active:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    def request_ended(self) -> None:
+        if self._idle is not None and not self.active:
+            self._idle.set()
+
+    async def abandon(self) -> None:
+        """Cancel the runs still in progress."""
+        self._cancel_runs("the server is stopping")
+
+    async def _hold(self, ready: "asyncio.Future[object]", stop: asyncio.Event) -> None:
+        try:
+            async with self._resources() as value:
+                self.state = State.STARTED
+                ready.set_result(value)
+                await stop.wait()
+                self.state = State.STOPPING
+        except BaseException as error:  # boundary: it belongs to whoever started or, later, to the log
+            if ready.done():
+                raise
+            self.state = State.FAILED
+            ready.set_exception(error)
+            ready.exception()  # seen, also when every starter was cancelled
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return
+        self.state = State.STOPPED

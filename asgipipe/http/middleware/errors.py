@@ -1,0 +1,50 @@
+"""The error boundary: whatever happens further in, the client gets a problem document and the server lives."""
+
+import asyncio
+import logging
+
+from asgipipe.errors import HTTPError, InternalError
+from asgipipe.http.body import ClientDisconnected
+from asgipipe.http.exchange import exchange_of
+from asgipipe.http.problems import refuse
+from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.pipelines.execution import traceback_of
+
+logger = logging.getLogger("asgipipe")
+
+
+class ErrorBoundaryMiddleware:
+    """Answers a refusal with its problem, anything else with a 500 that says nothing about the inside.
+
+    SystemExit and KeyboardInterrupt raised by user code end here too: further out they would stop the server.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except HTTPError as error:
+            await self._answer(scope, send, error, error)
+        except ClientDisconnected:
+            return
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # the server cancels this request; a CancelledError that user code made up is a failure like others
+            await self._answer(scope, send, InternalError(), error)
+        except BaseException as error:  # boundary: user code may raise anything; it must not reach the server
+            await self._answer(scope, send, InternalError(), error)
+
+    @staticmethod
+    async def _answer(scope: Scope, send: Send, answer: HTTPError, error: BaseException) -> None:
+        exchange = exchange_of(scope)
+        if isinstance(answer, InternalError):
+            request_id = exchange.request_id.decode("ascii")
+            logger.error(
+                "request %s %s failed\n%s", request_id, exchange.path[:200], traceback_of(error), extra={"request_id": request_id}
+            )
+        # A response that has begun cannot be mended; returning without its end makes the server close the connection.
+        if not exchange.started:
+            await refuse(scope, send, answer)

@@ -1,0 +1,39 @@
+"""The outermost layer: request ids, the exchange, and what is counted about every request."""
+
+import re
+from random import getrandbits
+
+from asgipipe.http.exchange import KEY, Exchange, local_path
+from asgipipe.http.lifecycle import Lifecycle
+from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.logs import request_id_var
+from asgipipe.service.metrics import Metrics
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
+
+
+class TelemetryMiddleware:
+    """Makes the exchange; a sane `x-request-id` of the client's is kept, any other is replaced."""
+
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, metrics: Metrics) -> None:
+        self.app = app
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        request_id = headers.get(b"x-request-id")
+        if request_id is None or _SANE_ID(request_id) is None:
+            request_id = b"%032x" % getrandbits(128)
+        exchange = scope[KEY] = Exchange(scope, send, local_path(scope), headers, request_id)
+        token = request_id_var.set(request_id.decode("ascii"))
+        lifecycle = self._lifecycle
+        lifecycle.active += 1
+        try:
+            await self.app(scope, receive, exchange.send)
+        finally:
+            request_id_var.reset(token)
+            lifecycle.active -= 1
+            if lifecycle.draining:
+                lifecycle.request_ended()
+            self._metrics.request_finished(scope.get("method", "WEBSOCKET"), exchange.status)

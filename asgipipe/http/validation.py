@@ -1,0 +1,67 @@
+"""Values that pydantic refused, as the answer the client gets: where, what, but never the value itself."""
+
+from collections.abc import Mapping, Sequence
+
+import pydantic
+
+from asgipipe.errors import BadRequestError, HTTPError, ValidationError
+
+MAX_ENTRIES = 100
+MAX_MESSAGE = 500
+"""Characters of one message; texts of users' own validators can be of any length."""
+
+# Listing this many errors takes some 50 ms; a body of 16 MiB can hold millions.
+_MAX_LISTABLE = 10_000
+_MAX_DEPTH = 20
+_MAX_NAME = 100
+
+# pydantic's own messages that quote the input.
+_NEUTRAL = {
+    "bytes_invalid_encoding": "Data is not in the expected encoding",
+    "get_attribute_error": "Input has an attribute that cannot be read",
+    "import_error": "Input is not an import string that can be imported",
+    "iteration_error": "Input cannot be iterated over",
+    "mapping_type": "Input should be a valid mapping",
+    "union_tag_invalid": "Input has a tag that is none of the expected ones",
+    "url_parsing": "Input should be a valid URL",
+    "uuid_parsing": "Input should be a valid UUID",
+}
+
+
+def refusal(error: pydantic.ValidationError, prefix: tuple[str | int, ...] = ()) -> HTTPError:
+    """Return BadRequestError for what is not JSON at all, else ValidationError; `prefix` opens each `loc`."""
+    if error.error_count() == 1:
+        (only,) = error.errors(include_url=False, include_input=False)
+        if only["type"] == "json_invalid" and not only["loc"]:
+            return BadRequestError(f"The body is not valid JSON: {only['ctx']['error']}."[:MAX_MESSAGE])
+    return refused(entries(error, prefix), error.error_count())
+
+
+def refused(errors: Sequence[Mapping[str, object]], count: int | None = None) -> ValidationError:
+    """Return the 422 for entries already made; `count` is given when they are not all."""
+    count = len(errors) if count is None else count
+    detail = "1 value was refused." if count == 1 else f"{count} values were refused."
+    if count > MAX_ENTRIES:
+        detail += f" The first {len(errors)} are listed." if len(errors) > 1 else ""
+    return ValidationError(detail, errors=errors)
+
+
+def entry(loc: Sequence[str | int], message: str, kind: str) -> dict[str, object]:
+    """Return one entry of `errors`, each part of it bounded."""
+    places = [_text(place, _MAX_NAME) if isinstance(place, str) else place for place in loc[:_MAX_DEPTH]]
+    return {"loc": places, "msg": _text(message, MAX_MESSAGE), "type": _text(kind, _MAX_NAME)}
+
+
+def entries(error: pydantic.ValidationError, prefix: tuple[str | int, ...] = ()) -> list[dict[str, object]]:
+    """Return the first MAX_ENTRIES entries; one that only counts them when even listing them would take too long."""
+    if error.error_count() > _MAX_LISTABLE:
+        return [entry(prefix, f"{error.error_count()} values are wrong, too many to list", "too_many_errors")]
+    found = error.errors(include_url=False, include_input=False, include_context=False)[:MAX_ENTRIES]
+    return [entry((*prefix, *one["loc"]), _NEUTRAL.get(one["type"], one["msg"]), one["type"]) for one in found]
+
+
+def _text(text: str, size: int) -> str:
+    if len(text) > size:
+        text = f"{text[: size - 1]}…"
+    # A lone surrogate would turn the refusal itself into a failure.
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,232 @@
+"""What a pipeline takes and gives, as JSON: decided when it is defined, checked on every request."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaMode
+from pydantic_core import PydanticSerializationError, to_json
+from typing_extensions import NotRequired, Required, TypedDict
+
+from asgipipe.errors import DefinitionError, OutputError
+from asgipipe.pipelines.outputs import OutputShape
+
+_SKIPPED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+_LENIENT = ConfigDict(ser_json_inf_nan="null")
+_NO_JSON = (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUndefinedAnnotation, PydanticUserError)
+
+Schema = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument of the pipeline; `annotation` is what pydantic validates it against."""
+
+    name: str
+    annotation: object
+    required: bool
+    positional_only: bool
+
+
+class Contract:
+    """The inputs and outputs of one pipeline.
+
+    `parameters_type` is the type that validates the JSON object of parameters: a TypedDict made from the signature (it
+    costs less per request than a model and reserves no names), or the user's `input_model` with unknown fields refused.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., object],
+        hints: Mapping[str, object],
+        shape: OutputShape,
+        *,
+        input_model: type[BaseModel] | None = None,
+        output_model: type[BaseModel] | None = None,
+    ) -> None:
+        self.name = name
+        self.shape = OutputShape((shape.names[0],), (output_model,), False) if output_model else shape
+        self.output_names = self.shape.names
+        self._multiple = self.shape.multiple
+        self._positional = tuple(p.name for p in signature_parameters(name, function, hints) if p.positional_only)
+        if input_model is not None:
+            self.parameters_type: type = _closed(input_model)
+            self.required = any(field.is_required() for field in input_model.model_fields.values())
+        else:
+            parameters = signature_parameters(name, function, hints)
+            self.required = any(parameter.required for parameter in parameters)
+            self.parameters_type = _parameters_type(name, parameters)
+        self.from_model = input_model is not None
+        inputs = _adapter(self.parameters_type, f"pipeline {name!r}: input model")
+        self.input_schema = _json_schema(inputs, "validation", f"pipeline {name!r}: parameters")
+        self._dump_parameters = inputs.serializer.to_json
+        outputs = _outputs_adapter(name, self.shape)
+        self.output_schema = _json_schema(outputs, "serialization", f"pipeline {name!r}: outputs")
+        self._dump_outputs = outputs.serializer.to_json
+
+    def dump_parameters(self, parameters: dict[str, object]) -> bytes:
+        """Return the JSON of validated parameters."""
+        if self.from_model:
+            return to_json(parameters, inf_nan_mode="null")
+        return self._dump_parameters(parameters, warnings="none")
+
+    def arguments(self, validated: object) -> dict[str, object]:
+        """Return validated parameters by name."""
+        if isinstance(validated, BaseModel):
+            return dict(validated)
+        return validated  # type: ignore[return-value]  # a TypedDict is a dict
+
+    def call(self, function: Callable[..., object], parameters: dict[str, object]) -> object:
+        """Call `function` with validated parameters."""
+        if not self._positional:
+            return function(**parameters)
+        named = dict(parameters)
+        return function(*[named.pop(name) for name in self._positional], **named)
+
+    def outputs(self, value: object) -> dict[str, object]:
+        """Return what the pipeline returned, by output name.
+
+        Raises OutputError when the number of values is not the declared one.
+        """
+        names = self.output_names
+        if not self._multiple:
+            return {names[0]: value}
+        if not isinstance(value, tuple | list) or len(value) != len(names):
+            count = f"{len(value)} values" if isinstance(value, tuple | list) else f"a {type(value).__name__}"
+            raise OutputError(f"the pipeline returned {count}, but declares the outputs {', '.join(names)}")
+        return dict(zip(names, value, strict=True))
+
+    def dump_outputs(self, value: object) -> bytes:
+        """Return the JSON of what the pipeline returned; NaN and infinity become null (RFC 8259 has neither).
+
+        Raises OutputError naming the output that has no JSON form.
+        """
+        outputs = self.outputs(value)
+        try:
+            return self._dump_outputs(outputs, warnings="none")
+        except (PydanticSerializationError, ValueError, TypeError, RecursionError, AttributeError):
+            return b"{" + b",".join(self._dump_one(name, output) for name, output in outputs.items()) + b"}"
+
+    def _dump_one(self, name: str, value: object) -> bytes:
+        try:
+            return to_json(name) + b":" + to_json(value, inf_nan_mode="null")
+        except (PydanticSerializationError, ValueError, TypeError, RecursionError, AttributeError) as error:
+            raise OutputError(f"output {name!r} of type {type(value).__name__} is not serialisable as JSON") from error
+
+
+def signature_parameters(name: str, function: Callable[..., object], hints: Mapping[str, object]) -> list[Parameter]:
+    """Return the parameters a caller may give; `*args` and `**kwargs` are not among them."""
+    found = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in _SKIPPED:
+            continue
+        annotation = hints.get(parameter.name, Any)
+        if parameter.default is inspect.Parameter.empty:
+            found.append(_parameter(parameter, Required[annotation], required=True))
+            continue
+        field = parameter.default if isinstance(parameter.default, FieldInfo) else Field(default=parameter.default)
+        annotated = Annotated[annotation, field]  # type: ignore[valid-type]  # made at run time
+        _check_default(name, parameter.name, annotated)
+        required = field.is_required() if isinstance(field, FieldInfo) else False
+        marked = Required[annotated] if required else NotRequired[annotated]
+        found.append(_parameter(parameter, marked, required=required))
+    return found
+
+
+def _parameter(parameter: inspect.Parameter, annotation: object, *, required: bool) -> Parameter:
+    positional_only = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+    return Parameter(parameter.name, annotation, required, positional_only)
+
+
+def _check_default(pipeline: str, parameter: str, annotation: object) -> None:
+    """A default that has no JSON form could not be shown in `parameters_used`."""
+    adapter = _adapter(annotation, f"pipeline {pipeline!r}: parameter {parameter!r}")
+    default = adapter.get_default_value()
+    if default is None:
+        return
+    try:
+        adapter.dump_json(default.value, warnings="none")
+    except (PydanticSerializationError, ValueError, TypeError) as error:
+        kind = type(default.value).__name__
+        raise DefinitionError(
+            f"pipeline {pipeline!r}: the default of parameter {parameter!r} is a {kind}, which has no JSON form"
+        ) from error
+
+
+def _parameters_type(name: str, parameters: list[Parameter]) -> type:
+    for parameter in parameters:
+        _check_json_form(f"pipeline {name!r}: parameter {parameter.name!r}", _bare(parameter.annotation), "validation")
+    fields = {parameter.name: parameter.annotation for parameter in parameters}
+    made: type = TypedDict("Parameters", fields)  # type: ignore[operator,misc]  # made at run time
+    made.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]  # pydantic's protocol for TypedDicts
+    return made
+
+
+def _bare(annotation: object) -> object:
+    return get_args(annotation)[0] if get_origin(annotation) in (Required, NotRequired) else annotation
+
+
+def _closed(model: type[BaseModel]) -> type[BaseModel]:
+    """Refuse unknown fields, unless the model says itself what it does with them."""
+    if "extra" in model.model_config:
+        return model
+    return type(model)(model.__name__, (model,), {"__module__": model.__module__, "model_config": {"extra": "forbid"}})
+
+
+def _outputs_adapter(name: str, shape: OutputShape) -> TypeAdapter[object]:
+    fields = {}
+    for output, annotation in zip(shape.names, shape.annotations, strict=True):
+        kind = NoneType if annotation is None else Any if annotation is object else annotation
+        _check_json_form(f"pipeline {name!r}: output {output!r}", kind, "serialization")
+        fields[output] = kind
+    made: type = TypedDict("Outputs", fields)  # type: ignore[operator,misc]  # made at run time
+    made.__pydantic_config__ = _LENIENT  # type: ignore[attr-defined]  # pydantic's protocol for TypedDicts
+    return _adapter(made, f"pipeline {name!r}: outputs")
+
+
+def _check_json_form(subject: str, annotation: object, mode: JsonSchemaMode) -> None:
+    _json_schema(_adapter(annotation, subject), mode, subject)
+
+
+def _adapter(annotation: object, subject: str) -> TypeAdapter[object]:
+    try:
+        return TypeAdapter(annotation)
+    except _NO_JSON as error:
+        raise DefinitionError(f"{subject} has type {_type_name(annotation)}, which has no JSON form") from error
+
+
+def _json_schema(adapter: TypeAdapter[object], mode: JsonSchemaMode, subject: str) -> Schema:
+    try:
+        return adapter.json_schema(mode=mode)
+    except _NO_JSON as error:
+        raise DefinitionError(f"{subject} has type {_type_name(adapter._type)}, which has no JSON form") from error
+
+
+def _type_name(annotation: object) -> str:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return getattr(annotation, "__qualname__", None) or str(annotation)
+
+
+def non_finite(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the place of every NaN and infinity inside a value read from JSON."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            yield path
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from non_finite(item, (*path, key))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            yield from non_finite(item, (*path, index))
+    elif isinstance(value, BaseModel):
+        yield from non_finite(dict(value), path)
+

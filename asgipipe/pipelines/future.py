@@ -1,0 +1,124 @@
+"""Steps that were submitted: running beside the code that started them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import Future
+from functools import partial
+from typing import Generic, Protocol, TypeVar, cast
+
+from asgipipe.errors import OutsideRunError
+from asgipipe.pipelines.callables import Kind
+from asgipipe.pipelines.context import current
+from asgipipe.pipelines.executor import Call
+
+R = TypeVar("R")
+
+
+class StepLike(Protocol):
+    kind: Kind
+    function: Callable[..., object]
+
+    def __call__(self, *args: object, **kwargs: object) -> object: ...
+
+
+class StepFuture(Generic[R]):
+    """The result to come of a submitted step."""
+
+    __slots__ = ("_call", "_future")
+
+    def __init__(self, future: Future[R], call: Call[object] | None = None) -> None:
+        self._future = future
+        self._call = call
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait in a thread for the result, `timeout` seconds at most (TimeoutError).
+
+        A step that no thread has begun yet is run here, so pipelines that wait for their steps never exhaust the threads.
+        """
+        if self._call is not None:
+            self._call.execute()
+        if not self._future.done() and asyncio._get_running_loop() is not None:
+            raise OutsideRunError("result() would block the event loop: await the future")
+        return self._future.result(timeout)
+
+    def done(self) -> bool:
+        return self._future.done()
+
+    def cancel(self) -> bool:
+        """Cancel the step if it has not begun."""
+        return self._future.cancel()
+
+    def __await__(self) -> Generator[object, None, R]:
+        return asyncio.wrap_future(self._future).__await__()
+
+
+class StepFutures(list[StepFuture[R]]):
+    """The futures of `step.map(...)`, in the order of the items."""
+
+    def result(self, timeout: float | None = None) -> list[R]:
+        """Wait in a thread for all results; `timeout` seconds for each at most."""
+        return [future.result(timeout) for future in self]
+
+    def __await__(self) -> Generator[object, None, list[R]]:
+        return self._gather().__await__()
+
+    async def _gather(self) -> list[R]:
+        return await asyncio.gather(*self)
+
+
+def start(step: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> StepFuture[object]:
+    """Start `step` beside the caller, in the caller's run and context."""
+    like = cast(StepLike, step)
+    context = current.get()
+    if context is None:
+        return _at_once(like, args, kwargs)
+    run = context.run
+    run.checkpoint()
+    if like.kind.is_async:
+        child = asyncio.run_coroutine_threadsafe(_awaited(partial(like, *args, **kwargs)), run.loop)
+        run.adopt(child)
+        return StepFuture(child)
+    future: Future[object] = Future()
+    run.adopt(future)
+    return StepFuture(future, run.executor.submit(partial(_fulfil, future, partial(like, *args, **kwargs))))
+
+
+async def _awaited(function: Callable[[], object]) -> object:
+    return await cast(Awaitable[object], function())
+
+
+def _fulfil(future: Future[object], function: Callable[[], object]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        value = function()
+    except StopIteration as error:
+        # asyncio refuses a StopIteration as a future's exception, and the waiter would hang (bpo-26221).
+        future.set_exception(RuntimeError(f"the step raised StopIteration: {error}"))
+    except BaseException as error:  # boundary: the exception belongs to whoever reads the future
+        future.set_exception(error)
+    else:
+        future.set_result(value)
+
+
+def _at_once(step: StepLike, args: tuple[object, ...], kwargs: dict[str, object]) -> StepFuture[object]:
+    """Outside a run there are no threads of ours: do the work now."""
+    future: Future[object] = Future()
+    result = step(*args, **kwargs)
+    if asyncio.iscoroutine(result):
+        if asyncio._get_running_loop() is not None:
+            task = asyncio.ensure_future(cast(Coroutine[object, object, object], result))
+            task.add_done_callback(partial(_copy_result, future))
+            return StepFuture(future)
+        result = asyncio.run(result)
+    future.set_result(result)
+    return StepFuture(future)
+
+
+def _copy_result(future: Future[object], task: "asyncio.Task[object]") -> None:
+    if task.cancelled():
+        future.cancel()
+    elif (error := task.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())

@@ -1,0 +1,352 @@
+"""Steps: functions that a run can see, retry, time, stream and cancel."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+from typing import Generic, NoReturn, ParamSpec, TypeVar, cast, overload
+
+from asgipipe.errors import DefinitionError, StepExitError, StepTimeoutError
+from asgipipe.pipelines.callables import Kind, kind_of, name_of, underlying
+from asgipipe.pipelines.context import Run, StepContext, current
+from asgipipe.pipelines.future import StepFuture, StepFutures, start
+from asgipipe.pipelines.outputs import OutputShape, output_names
+from asgipipe.pipelines.stream import is_text, joined
+from asgipipe.pipelines.syntax import annotations
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Step(Generic[P, R]):
+    """A function decorated with `@step`.
+
+    Outside a run it is the plain function. Inside one it returns the value itself; a generator's items become
+    `output_delta` events, and its value is the joined text for `Iterator[str]`, else the list. An async step called from a
+    sync pipeline's thread is awaited on the run's event loop.
+    """
+
+    __asgipipe_step__ = True
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str | None = None,
+        retries: int = 0,
+        retry_delay: float = 0.0,
+        timeout: float | None = None,
+    ) -> None:
+        if not callable(function):
+            raise DefinitionError(f"@step was given {function!r}, which is not callable")
+        self.function = function
+        self.name = name or name_of(function)
+        self.retries = retries
+        self.retry_delay = retry_delay
+        self.timeout = timeout
+        self.kind = kind_of(function)
+        self.description = inspect.getdoc(function) or ""
+        self._check()
+        self._plain = retries == 0 and timeout is None
+        self._text: bool | None = None
+        self._shape: OutputShape | None = None
+        self.__doc__ = function.__doc__
+        self.__name__ = self.name
+        self.__module__ = function.__module__
+        self.__qualname__ = getattr(function, "__qualname__", self.name)
+        self.__wrapped__ = function
+
+    def _check(self) -> None:
+        if self.retries < 0 or self.retry_delay < 0:
+            raise DefinitionError(f"step {self.name!r}: retries and retry_delay cannot be negative")
+        if self.timeout is not None and self.timeout <= 0:
+            raise DefinitionError(f"step {self.name!r}: timeout is a positive number of seconds")
+
+    @property
+    def shape(self) -> OutputShape:
+        """Names and types of the step's outputs, decided from its definition."""
+        if self._shape is None:
+            self._shape = output_names(self.function, annotations(self.function))
+        return self._shape
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return self.shape.names
+
+    @property
+    def text(self) -> bool:
+        """True when the step is a generator of str."""
+        if self._text is None:
+            self._text = self.kind.streams and is_text(underlying(self.function))
+        return self._text
+
+    def with_options(
+        self,
+        *,
+        name: str | None = None,
+        retries: int | None = None,
+        retry_delay: float | None = None,
+        timeout: float | None = None,
+    ) -> "Step[P, R]":
+        """Return a copy with the given options changed."""
+        return Step(
+            self.function,
+            name=self.name if name is None else name,
+            retries=self.retries if retries is None else retries,
+            retry_delay=self.retry_delay if retry_delay is None else retry_delay,
+            timeout=self.timeout if timeout is None else timeout,
+        )
+
+    def __get__(self, instance: object, owner: type | None = None) -> "Step[..., R]":
+        """Bind like a function, so that methods can be steps."""
+        if instance is None:
+            return self
+        bound = self.function.__get__(instance, owner)  # type: ignore[attr-defined]  # a function in a class body
+        return Step(
+            bound, name=self.name, retries=self.retries, retry_delay=self.retry_delay, timeout=self.timeout
+        )
+
+    def __repr__(self) -> str:
+        return f"<step {self.name}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        context = current.get()
+        if context is None:
+            return self.function(*args, **kwargs)
+        run = context.run
+        if not self.kind.is_async:
+            return self._run_sync(run, args, kwargs)
+        call = AsyncStepCall(self, run, args, kwargs)
+        if asyncio._get_running_loop() is None:  # in a thread of the pipeline's, where nobody can await
+            return cast(R, run.wait_for(call))
+        if run.inline:
+            raise DefinitionError(f"step {self.name!r} is async: a sync pipeline with blocking=False cannot await it")
+        return cast(R, call)
+
+    @overload
+    def submit(
+        self: "Step[P, Coroutine[object, object, T]]", *args: P.args, **kwargs: P.kwargs
+    ) -> "StepFuture[T]": ...
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> "StepFuture[R]": ...
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> "StepFuture[R]":
+        """Start the step beside the caller and return its future: `.result()` in sync code, `await` in async code.
+
+        Sync steps run in the deployment's threads, async ones on its event loop. Outside a run the step is run at once.
+        """
+        return cast("StepFuture[R]", start(self, args, kwargs))
+
+    def map(self, items: Iterable[object], /, **common: object) -> "StepFutures[R]":
+        """Submit the step once per item, given as its first argument; `common` goes to each call.
+
+        `.result()` or `await` give the list of results, in the order of `items`.
+        """
+        return StepFutures(cast("StepFuture[R]", start(self, (item,), common)) for item in items)
+
+    # Inside a run
+
+    def _run_sync(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> R:
+        if run.cancel_reason is not None:
+            run.checkpoint()
+        token = current.set(StepContext(run, self.name))
+        try:
+            if self._plain and run.listener is None and self.kind is Kind.SYNC:
+                return self.function(*args, **kwargs)  # type: ignore[arg-type]  # checked by __call__'s signature
+            return cast(R, self._attempt_sync(run, args, kwargs))
+        finally:
+            current.reset(token)
+
+    def _attempt_sync(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        if not self._plain and asyncio._get_running_loop() is not None:
+            self._refuse_on_loop()
+        for attempt in range(1, self.retries + 2):
+            self.announce(run, "step_started", {"attempt": attempt})
+            try:
+                value = self._in_time(run, args, kwargs)
+            except Exception as error:  # boundary: whatever the step raised is told, then retried or passed on
+                self.announce_failure(run, attempt, error)
+                if attempt > self.retries:
+                    raise
+                run.sleep(self.retry_delay)
+            else:
+                run.checkpoint()
+                self.announce(run, "step_completed", {"attempt": attempt})
+                return value
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _refuse_on_loop(self) -> NoReturn:
+        raise DefinitionError(
+            f"step {self.name!r} has retries or a timeout and is sync: called on the event loop it would block every other"
+            f" run; make it async, or call it as `await {self.name}.submit(...)`"
+        )
+
+    def _in_time(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        if self.timeout is None:
+            return self._value(run, args, kwargs)
+        call = run.executor.call_aside(lambda: self._value(run, args, kwargs), self.timeout)
+        if call is None:
+            raise StepTimeoutError(self.name, self.timeout)
+        if call.error is not None:
+            raise call.error
+        return call.value
+
+    def _value(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        result: object = self.function(*args, **kwargs)  # type: ignore[arg-type]  # checked by __call__'s signature
+        if self.kind is Kind.GENERATOR:
+            return drain(cast(Generator[object, None, None], result), run, self.text, self.name)
+        return result
+
+    def announce(self, run: Run, event_type: str, data: dict[str, object]) -> None:
+        if run.listener is not None:
+            run.listener(event_type, self.name, data)
+
+    def announce_failure(self, run: Run, attempt: int, error: BaseException) -> None:
+        if run.listener is not None:
+            last = attempt > self.retries
+            data = {"attempt": attempt, "error": str(error)[:2000]}
+            run.listener("step_failed" if last else "retrying", self.name, data)
+
+
+class AsyncStepCall(Awaitable[object]):
+    """An async step that was called in a run: awaiting it gives the value, iterating over it the items of a generator."""
+
+    __slots__ = ("_args", "_kwargs", "_run", "_step")
+
+    def __init__(
+        self, step: Step[..., object], run: Run, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> None:
+        self._step = step
+        self._run = run
+        self._args = args
+        self._kwargs = kwargs
+
+    def __await__(self) -> Generator[object, object, object]:
+        return self.execute().__await__()
+
+    def __aiter__(self) -> AsyncIterator[object]:
+        if self._step.kind is not Kind.ASYNC_GENERATOR:
+            raise TypeError(f"step {self._step.name!r} is not a generator; await it")
+        return self._items()
+
+    async def execute(self) -> object:
+        step, run = self._step, self._run
+        run.checkpoint()
+        token = current.set(StepContext(run, step.name))
+        try:
+            if step._plain and run.listener is None and step.kind is Kind.ASYNC:
+                return await cast(Awaitable[object], step.function(*self._args, **self._kwargs))
+            return await self._attempt()
+        except (SystemExit, KeyboardInterrupt) as error:
+            # In a task of its own (gather, TaskGroup) either of them would stop the event loop and with it the server.
+            raise StepExitError(step.name, error) from error
+        finally:
+            current.reset(token)
+
+    async def _attempt(self) -> object:
+        step, run = self._step, self._run
+        for attempt in range(1, step.retries + 2):
+            step.announce(run, "step_started", {"attempt": attempt})
+            try:
+                value = await self._in_time()
+            except Exception as error:  # boundary: whatever the step raised is told, then retried or passed on
+                step.announce_failure(run, attempt, error)
+                if attempt > step.retries:
+                    raise
+                await asyncio.sleep(step.retry_delay)
+            else:
+                run.checkpoint()
+                step.announce(run, "step_completed", {"attempt": attempt})
+                return value
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _in_time(self) -> object:
+        step = self._step
+        if step.timeout is None:
+            return await self._value()
+        scope = asyncio.timeout(step.timeout)
+        try:
+            async with scope:
+                return await self._value()
+        except TimeoutError as error:
+            if scope.expired():
+                raise StepTimeoutError(step.name, step.timeout) from error
+            raise  # the step's own TimeoutError
+
+    async def _value(self) -> object:
+        result = self._step.function(*self._args, **self._kwargs)
+        if self._step.kind is Kind.ASYNC_GENERATOR:
+            items = cast(AsyncGenerator[object, None], result)
+            return await drain_async(items, self._run, self._step.text, self._step.name)
+        return await cast(Awaitable[object], result)
+
+    async def _items(self) -> AsyncIterator[object]:
+        step, run = self._step, self._run
+        items = cast(AsyncGenerator[object, None], step.function(*self._args, **self._kwargs))
+        step.announce(run, "step_started", {"attempt": 1})
+        try:
+            async for item in items:
+                run.checkpoint()
+                step.announce(run, "output_delta", {"delta": item})
+                yield item
+        except Exception as error:  # boundary: whatever the step raised is told, then passed on
+            step.announce_failure(run, step.retries + 1, error)
+            raise
+        finally:
+            await items.aclose()
+        step.announce(run, "step_completed", {"attempt": 1})
+
+
+def drain(items: Generator[object, None, None], run: Run, text: bool, step_name: str | None) -> object:
+    """Run a generator to its end, tell every item, and return its value."""
+    collected: list[object] = []
+    try:
+        for item in items:
+            run.checkpoint()
+            collected.append(item)
+            if run.listener is not None:
+                run.listener("output_delta", step_name, {"delta": item})
+    finally:
+        items.close()
+    return joined(collected, text)
+
+
+async def drain_async(items: AsyncGenerator[object, None], run: Run, text: bool, step_name: str | None) -> object:
+    """Run an async generator to its end, tell every item, and return its value."""
+    collected: list[object] = []
+    try:
+        async for item in items:
+            run.checkpoint()
+            collected.append(item)
+            if run.listener is not None:
+                run.listener("output_delta", step_name, {"delta": item})
+    finally:
+        await items.aclose()
+    return joined(collected, text)
+
+
+@overload
+def step(function: Callable[P, R], /) -> Step[P, R]: ...
+@overload
+def step(
+    *, name: str | None = None, retries: int = 0, retry_delay: float = 0.0, timeout: float | None = None
+) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+def step(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retries: int = 0,
+    retry_delay: float = 0.0,
+    timeout: float | None = None,
+) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
+    """Make a function a step.
+
+    `retries` is how often it is tried again after an exception (default 0), with `retry_delay` seconds between (default 0).
+    `timeout` is the limit of one attempt in seconds (default none); an async step is cancelled at it, a sync one is left
+    behind in its thread, which stays occupied until it ends.
+    """
+
+    def decorate(function: Callable[P, R]) -> Step[P, R]:
+        return Step(function, name=name, retries=retries, retry_delay=retry_delay, timeout=timeout)
+
+    return decorate if function is None else decorate(function)

@@ -1,0 +1,1 @@
+"""App runners: they build the ASGI application of a deployment with one web framework."""

@@ -1,0 +1,193 @@
+"""A deployment put together: pipeline, settings, service, app runner, and the one ASGI application they make."""
+
+import hashlib
+import inspect
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from asgipipe.errors import DefinitionError, StartupError
+from asgipipe.http.application import Application
+from asgipipe.http.lifecycle import Lifecycle
+from asgipipe.identifiers import derived
+from asgipipe.pipelines.callables import underlying
+from asgipipe.pipelines.executor import ThreadExecutor
+from asgipipe.pipelines.pipeline import Pipeline, SettingsLike, as_pipeline
+from asgipipe.runners.base import BaseDeploymentAppRunner
+from asgipipe.runners.registry import load_app_runner
+from asgipipe.service.deployment import BaseDeploymentService, DeploymentResponse, DeploymentService
+from asgipipe.service.hooks import Hook, call_hook, load_hook, takes
+from asgipipe.service.metrics import Metrics
+from asgipipe.settings import DeploymentSettings, Layer, environment_layer, python_layer, resolve
+from asgipipe.settings.keys import plain
+from asgipipe.settings.references import load
+
+logger = logging.getLogger("asgipipe")
+
+
+class Deployment:
+    """Everything that serves one pipeline in this process.
+
+    `target` is a pipeline or any callable, `settings` lie over those of its decorator; the environment (`ASGIPIPE_*`) lies
+    over both, and `layers` replace it where the caller has read more places. `keys` are used instead of a generated key.
+    `source_root` is where relative paths in the settings start; `metrics_directory` is shared by the workers of a server.
+
+    Nothing is started and no thread, lock or file is opened before `start`, so it may be made before a fork. Raises
+    SettingsError, SourceError or DefinitionError for everything that cannot be served.
+    """
+
+    def __init__(
+        self,
+        target: object,
+        settings: SettingsLike | None = None,
+        *,
+        name: str | None = None,
+        layers: Sequence[Layer] | None = None,
+        keys: tuple[str, ...] = (),
+        source_root: Path | None = None,
+        metrics_directory: Path | None = None,
+    ) -> None:
+        self.pipeline = as_pipeline(target)
+        if settings is not None:
+            self.pipeline = self.pipeline.with_options(settings=settings)
+        self.settings = resolve_settings(self.pipeline, layers)
+        self.name = name or self.pipeline.name
+        self.auth_keys = plain(self.settings.auth_key) or keys
+        if not self.auth_keys and self.settings.generate_auth_key:
+            self.auth_keys = (secrets.token_urlsafe(32),)
+        executor = ThreadExecutor(self.settings.thread_pool_size, name=f"asgipipe-{self.name}")
+        self.executor = executor
+        self.metrics = Metrics(self.name, metrics_directory)
+        self.service = self._service()
+        self.lifecycle = Lifecycle(self._resources, self.service.cancel_all)
+        self.app_runner = self._app_runner(source_root)
+        self._startup_hook = self._hook("startup_hook")
+        self._shutdown_hook = self._hook("shutdown_hook")
+        self.asgi_app = Application(self.app_runner.build(), self.lifecycle)
+
+    @property
+    def deployment(self) -> DeploymentResponse:
+        return self.service.deployment
+
+    async def start(self) -> None:
+        """Start for a host that does not send lifespan events; each `start` needs its `stop`.
+
+        Raises StartupError when a hook fails.
+        """
+        await self.lifecycle.start()
+
+    async def stop(self) -> None:
+        await self.lifecycle.stop()
+
+    def _service(self) -> BaseDeploymentService:
+        service_class: type[BaseDeploymentService] = DeploymentService
+        if self.settings.deployment_service_class is not None:
+            loaded = load(self.settings.deployment_service_class)
+            if not (inspect.isclass(loaded) and issubclass(loaded, BaseDeploymentService)):
+                raise DefinitionError(
+                    f"deployment_service_class {self.settings.deployment_service_class!r} is not a subclass of"
+                    " BaseDeploymentService"
+                )
+            service_class = loaded
+        return service_class(
+            self.pipeline,
+            self.settings,
+            self._record(),
+            executor=self.executor,
+            metrics=self.metrics,
+            **self.settings.deployment_service_kwargs,
+        )
+
+    def _record(self) -> DeploymentResponse:
+        return DeploymentResponse(
+            id=derived("deployment", self.name),
+            name=self.name,
+            snapshot_id=derived("snapshot", self.pipeline.name, fingerprint(self.pipeline)),
+            pipeline_name=self.pipeline.name,
+            auth_enabled=bool(self.auth_keys),
+        )
+
+    def _app_runner(self, source_root: Path | None) -> BaseDeploymentAppRunner:
+        runner_class = load_app_runner(self.settings.deployment_app_runner_flavor)
+        return runner_class(
+            self.service,
+            self.lifecycle,
+            keys=self.auth_keys,
+            source_root=source_root,
+            **self.settings.deployment_app_runner_kwargs,
+        )
+
+    def _hook(self, setting: str) -> Callable[[], "object"] | None:
+        """Return the hook as a coroutine function without arguments, with its kwargs and what it asks for bound."""
+        hook = load_hook(cast("Hook | str | None", getattr(self.settings, setting)), setting)
+        if hook is None:
+            return None
+        kwargs = dict(cast("Mapping[str, object]", getattr(self.settings, f"{setting}_kwargs")))
+        if takes(hook, "app_runner"):
+            kwargs["app_runner"] = self.app_runner
+        try:
+            inspect.signature(hook).bind(**kwargs)
+        except TypeError as error:
+            raise DefinitionError(f"{setting}: {error}") from None
+        return partial(
+            call_hook, hook, (), kwargs, setting=setting, timeout=self.settings.hook_timeout, executor=self.executor
+        )
+
+    @asynccontextmanager
+    async def _resources(self) -> AsyncIterator[Mapping[str, object] | None]:
+        """Open everything in order; whatever was opened is closed in reverse, also when a later part fails."""
+        async with AsyncExitStack() as stack:
+            self.executor.start()
+            stack.callback(self.executor.stop)
+            self.metrics.open()
+            stack.callback(self.metrics.close)
+            state = await stack.enter_async_context(self.app_runner.lifespan())
+            stack.push_async_callback(self.service.stop)
+            await self.service.start()
+            if self._startup_hook is not None:
+                await cast("AsyncHook", self._startup_hook)()
+            stack.push_async_callback(self._run_shutdown_hook)
+            logger.info("deployment %s started in process %d", self.name, os.getpid())
+            yield state
+
+    async def _run_shutdown_hook(self) -> None:
+        if self._shutdown_hook is None:
+            return
+        try:
+            await cast("AsyncHook", self._shutdown_hook)()
+        except StartupError as error:
+            logger.error("%s", error)
+
+
+AsyncHook = Callable[[], "object"]
+
+
+def resolve_settings(pipeline: Pipeline[..., object], layers: Sequence[Layer] | None = None) -> DeploymentSettings:
+    """Return the settings of `pipeline` under `layers` (by default, the environment); the last layer is on top."""
+    own = [python_layer(settings, origin) for origin, settings in pipeline.settings_layers]
+    above = [environment_layer(os.environ)] if layers is None else layers
+    return resolve([*own, *above]).settings
+
+
+def fingerprint(pipeline: Pipeline[..., object]) -> str:
+    """Return the SHA-256 of the pipeline's source text, or of its name where there is no text."""
+    function = underlying(pipeline.function)
+    try:
+        text = inspect.getsource(function)
+    except (OSError, TypeError):
+        text = f"{function.__module__}.{function.__qualname__}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def asgi(target: object, settings: SettingsLike | None = None, *, name: str | None = None) -> Application:
+    """Return the ASGI application that serves `target`: a pipeline, or any callable.
+
+    `settings` lie over those of the pipeline's decorator, and the environment (`ASGIPIPE_*`) over both. Raises SettingsError,
+    SourceError or DefinitionError for everything that cannot be served.
+    """
+    return Deployment(target, settings, name=name).asgi_app

@@ -1,0 +1,51 @@
+"""Finding an app runner: by the name of its flavor, by import string, or as the class itself."""
+
+import difflib
+import inspect
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from asgipipe import sources
+from asgipipe.errors import DefinitionError, SourceError
+
+if TYPE_CHECKING:
+    from asgipipe.runners.base import BaseDeploymentAppRunner
+
+GROUP = "asgipipe.app_runners"
+
+
+def load_app_runner(flavor: object) -> "type[BaseDeploymentAppRunner]":
+    """Return the class that `flavor` stands for.
+
+    Raises DefinitionError for an unknown flavor, a missing framework, or something that is no app runner.
+    """
+    from asgipipe.runners.base import BaseDeploymentAppRunner
+
+    found = flavor
+    if isinstance(flavor, str):
+        found = sources.load(flavor) if ":" in flavor or "." in flavor else _load_flavor(flavor)
+    if inspect.isclass(found) and issubclass(found, BaseDeploymentAppRunner):
+        return found
+    raise DefinitionError(f"deployment_app_runner_flavor {flavor!r} is not a subclass of BaseDeploymentAppRunner")
+
+
+def flavors() -> dict[str, EntryPoint]:
+    """Return the installed flavors by name."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _load_flavor(name: str) -> object:
+    known = flavors()
+    entry = known.get(name)
+    if entry is None:
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known))}"
+        raise DefinitionError(f"deployment_app_runner_flavor: there is no app runner {name!r}; {hint}")
+    try:
+        return sources.load(entry.value)
+    except SourceError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise DefinitionError(
+                f"app runner {name!r} needs its framework: pip install \"asgipipe[{name}]\" ({error.__cause__})"
+            ) from error
+        raise

@@ -1,0 +1,1 @@
+"""Running deployments under a server: sockets, worker processes, draining, exit status."""

@@ -1,0 +1,203 @@
+"""uvicorn's HTTP protocol with the bounds it lacks: on the time and size of a request head, and on readers that stop.
+
+Nothing is scheduled per request. One timer per connection looks again when its time is over; parser callbacks only note
+when a head began and how much arrived since the parser last made progress.
+"""
+
+import asyncio
+import http
+from dataclasses import dataclass
+from typing import ClassVar
+
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+# A reader must take this many bytes in `send_timeout`; asyncio's own high-water mark, where writing is paused.
+_PROGRESS = HIGH_WATER_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolLimits:
+    """What a connection may take.
+
+    `receive_timeout` seconds for a request head, from its first byte or from connecting; `send_timeout` seconds in
+    which a client must read 64 KiB when that much waits for it; `max_header_size` bytes and `max_header_fields` fields
+    in a head.
+    """
+
+    receive_timeout: float = 30.0
+    send_timeout: float = 30.0
+    max_header_size: int = 32 * 1024
+    max_header_fields: int = 100
+
+
+def bounded_protocol(limits: ProtocolLimits) -> type[HttpToolsProtocol]:
+    """Return the protocol class for `uvicorn.Config(http=...)` that keeps `limits`."""
+    return type("BoundedProtocol", (_BoundedProtocol,), {"limits": limits})
+
+
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Where trailer fields go: nowhere. The parser reports them like header fields, long after the head was checked."""
+
+    def append(self, _field: tuple[bytes, bytes]) -> None:
+        return
+
+
+_NOWHERE = _Trailers()
+
+
+class _HeadTooLargeError(Exception):
+    """Stops the parser; never leaves it."""
+
+
+class _BoundedProtocol(HttpToolsProtocol):
+    limits: ClassVar[ProtocolLimits]
+
+    # When the head that is being waited for began; None while a request is answered or the connection is kept alive.
+    _head_since: float | None = None
+    # Bytes received since the parser last finished a head or delivered a piece of a body.
+    _unparsed = 0
+    _refusal: http.HTTPStatus | None = None
+    _watch: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
+    _unsent = 0
+    _closing_seen = False
+
+    # The life of a connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_since = self.loop.time()
+        self._watch = self.loop.call_later(self.limits.receive_timeout, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_timers()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self) -> None:
+        # The WebSocket protocol takes over the connection and has pings of its own.
+        self._forget_timers()
+        super().handle_websocket_upgrade()
+
+    def _forget_timers(self) -> None:
+        for timer in (self._watch, self._stall):
+            if timer is not None:
+                timer.cancel()
+        self._watch = self._stall = None
+
+    # The time of a head
+
+    def _look(self) -> None:
+        """Close the connection when a head is overdue, else look again when the next one could be."""
+        allowed = self.limits.receive_timeout
+        if self.transport.is_closing():
+            self._finish_closing()
+            wait = allowed
+        elif self._head_since is None:
+            wait = allowed
+        else:
+            wait = self._head_since + allowed - self.loop.time()
+            if wait <= 0:
+                self._head_overdue()
+                wait = allowed
+        self._watch = self.loop.call_later(max(wait, 0.001), self._look)
+
+    def _head_overdue(self) -> None:
+        if self._idle():
+            self.transport.close()
+        else:  # a pipelined head behind a request that is still being answered
+            self.cycle.keep_alive = False
+            self._head_since = None
+
+    def _idle(self) -> bool:
+        # uvicorn's annotation leaves out that there is no cycle before the first request.
+        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
+
+    def _finish_closing(self) -> None:
+        # A peer that never reads keeps a closing connection open until its last bytes are taken.
+        if self._closing_seen:
+            self.transport.abort()
+        self._closing_seen = True
+
+    # The size of a head
+
+    def data_received(self, data: bytes) -> None:
+        self._unparsed += len(data)
+        super().data_received(data)
+        if self._unparsed > self.limits.max_header_size:
+            self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self._head_since is None and self._idle():
+            # Bytes that belong to no request, or to one that is answered already: they end the keep-alive time too.
+            self._head_since = self.loop.time()
+
+    def on_message_begin(self) -> None:
+        self._head_since = self.loop.time()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_since = None
+        # What arrived is an upper bound of the head; only a longer piece, with a body behind the head, is measured.
+        if len(self.headers) > self.limits.max_header_fields or (
+            self._unparsed > self.limits.max_header_size and self._head_size() > self.limits.max_header_size
+        ):
+            self._refusal = http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise _HeadTooLargeError
+        self._unparsed = 0
+        super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            self.headers = _NOWHERE
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        super().on_body(body)
+
+    def _refuse(self, status: http.HTTPStatus) -> None:
+        if not self.transport.is_closing():
+            self._refusal = status
+            self.send_400_response("")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be served in plain text, and close.
+
+        Also called by uvicorn, for whatever its parser refuses and for exceptions in the callbacks above.
+        """
+        status, self._refusal = self._refusal, None
+        if not self._idle() and self.cycle.response_started:
+            self.transport.close()  # a second answer in the middle of the first would be taken for its body
+        elif status is None:
+            super().send_400_response(msg)
+        else:
+            self.transport.write(self._plain_answer(status))
+            self.transport.close()
+        self._unparsed = 0
+
+    def _plain_answer(self, status: http.HTTPStatus) -> bytes:
+        text = f"{status.phrase}\n".encode()
+        head = [STATUS_LINE[status], *(b"%s: %s\r\n" % field for field in self.server_state.default_headers)]
+        head.append(b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % len(text))
+        return b"".join([*head, b"connection: close\r\n\r\n", text])
+
+    # Readers that stop
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._stall = self.loop.call_later(self.limits.send_timeout, self._drop_when_stalled)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _drop_when_stalled(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if self._unsent - unsent < _PROGRESS:
+            self.logger.warning("A client that does not read was dropped after %g s.", self.limits.send_timeout)
+            self.transport.abort()
+            return
+        self._unsent = unsent
+        self._stall = self.loop.call_later(self.limits.send_timeout, self._drop_when_stalled)

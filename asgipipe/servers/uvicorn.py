@@ -1,0 +1,194 @@
+"""Serving with uvicorn: in this process, or in workers that this process looks after.
+
+Exit status: 0 after a clean end, also by SIGTERM or ctrl-C (uvicorn itself would end by the signal, which service managers
+take for a failure); 1 when requests or hooks were cut short; 3 when the server did not start.
+"""
+
+import contextlib
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+
+from asgipipe import logs
+from asgipipe.servers import banner, deadline, sockets
+from asgipipe.servers import specification as specifications
+from asgipipe.servers.application import Plan, ServedApplication, build, plan
+from asgipipe.servers.options import ServerOptions, server_options
+from asgipipe.servers.protocol import bounded_protocol
+from asgipipe.servers.specification import Specification
+
+logger = logging.getLogger("asgipipe.servers")
+
+_LAST_CLIENTS = 0.2
+"""Seconds that clients have to take their last bytes when everything was drained or cut."""
+
+_HEALTH_CHECK = 60.0
+"""Seconds that a worker may hold the interpreter lock before it is replaced."""
+
+
+def run(specification: Specification) -> int:
+    """Serve what `specification` names until told to stop; return the exit status.
+
+    Raises UserError for every mistake that keeps the server from starting.
+    """
+    plans = plan(specification)
+    options = server_options([each.settings for each in plans], [each.name for each in plans])
+    logs.configure(options.log_format, options.log_level)
+    if any(each.settings.generate_auth_key and not each.auth_keys for each in plans):
+        specification = replace(specification, generated_key=secrets.token_urlsafe(32))
+        plans = plan(specification)
+    with contextlib.closing(sockets.bind(options)) as listener:
+        if options.workers > 1 or options.reload:
+            return _supervise(specification, plans, options, listener)
+        application = build(specification, plans)
+        return serve(application, options, listener, lambda: _announce(specification, plans, options, listener))
+
+
+def _announce(
+    specification: Specification, plans: Sequence[Plan], options: ServerOptions, listener: socket.socket
+) -> None:
+    banner.announce(plans, options, sockets.origin(listener, options), specification.generated_key)
+
+
+def _supervise(
+    specification: Specification, plans: Sequence[Plan], options: ServerOptions, listener: socket.socket
+) -> int:
+    from asgipipe.servers.reload import watched_changes  # noqa: PLC0415
+    from asgipipe.servers.supervisor import Supervisor, Timings
+
+    for each in plans:
+        _ = each.loaded.pipeline.contract  # what cannot be served is said once, here, not by every worker
+    with specifications.private_directory() as folder:
+        metrics = folder / "metrics"
+        metrics.mkdir(mode=0o700)
+        specification = replace(specification, directory=str(folder), metrics_directory=str(metrics))
+        specifications.write(specification)
+        timings = Timings(
+            health_check=float(options.uvicorn.get("timeout_worker_healthcheck", _HEALTH_CHECK)),
+            stop=options.drain_timeout + options.stop_timeout + 2.0,
+        )
+        supervisor = Supervisor(
+            options,
+            listener,
+            timings,
+            failure=lambda: specifications.reported_failure(str(folder)),
+            on_ready=lambda: _announce(specification, plans, options, listener),
+        )
+        if not options.reload:
+            return supervisor.run()
+        with watched_changes(_watched(specification, plans, options), supervisor.changed):
+            return supervisor.run()
+
+
+def _watched(specification: Specification, plans: Sequence[Plan], options: ServerOptions) -> list[Path]:
+    folders = options.uvicorn.get("reload_dirs") or [each.loaded.source_root for each in plans]
+    files = [specification.config_file] if specification.config_file else []
+    return [Path(place).resolve() for place in ([folders] if isinstance(folders, str) else folders) + files]
+
+
+def serve(
+    application: ServedApplication, options: ServerOptions, listener: socket.socket, on_started: Callable[[], None]
+) -> int:
+    """Serve `application` in this process until told to stop; return the exit status.
+
+    Raises the UserError that kept the application from starting.
+    """
+    application.reports_failure = True
+    server = _Server(_Config(application, options), application, on_started)
+    try:
+        with _quiet_signals(server):
+            server.run([listener])
+    except SystemExit as request:  # uvicorn's way out of a start that failed
+        if application.failure is not None:
+            raise application.failure from None
+        return 0 if application.drain.begun else int(request.code or STARTUP_FAILURE)
+    except OSError as error:  # somebody else was first to listen on the address that both had bound
+        raise sockets.refusal(error, options.host, options.port) from error
+    return 1 if application.unclean else 0
+
+
+@contextlib.contextmanager
+def _quiet_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Keep the signals that stop the server from ending the process.
+
+    uvicorn raises them again when it has stopped, for the handlers that were there before: these. One that comes before
+    uvicorn listens to them counts as well.
+    """
+
+    def note(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Config(uvicorn.Config):
+    def __init__(self, application: ServedApplication, options: ServerOptions) -> None:
+        self._options = options
+        others = {name: value for name, value in options.uvicorn.items() if name not in _HANDLED_HERE}
+        defaults = {"access_log": False, "timeout_keep_alive": 5} | others
+        super().__init__(
+            application,
+            interface="asgi3",
+            lifespan="on",
+            http=bounded_protocol(options.limits),
+            server_header=False,
+            workers=1,
+            timeout_graceful_shutdown=round(options.drain_timeout),
+            **defaults,
+        )
+
+    def configure_logging(self) -> None:
+        """Log like the rest of the command, whatever uvicorn would configure."""
+        logs.configure(self._options.log_format, self._options.log_level)
+        logging.getLogger("uvicorn.error").addFilter(_not_repeated)
+        if not self.access_log:
+            logging.getLogger("uvicorn.access").propagate = False
+
+
+# uvicorn's arguments that are for the parent process: the socket is bound, and workers are watched, there.
+_HANDLED_HERE = {"uds", "fd", "reload_dirs", "timeout_worker_healthcheck"}
+
+
+def _not_repeated(record: logging.LogRecord) -> bool:
+    """False for the line with which uvicorn ends a failed start: our own message says why it failed."""
+    return record.msg != "Application startup failed. Exiting."
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it has started and is certain to end."""
+
+    def __init__(self, config: _Config, application: ServedApplication, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._application = application
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except OSError:
+            await self.lifespan.shutdown()  # the application has started already
+            raise
+        options = self.config._options  # noqa: SLF001
+        self._application.drain.on_signal = lambda: deadline.end_within(
+            options.drain_timeout + options.stop_timeout + 2.0
+        )
+        self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._application.drain.begun:
+            # wait_for, where this ends up, takes fractions of a second.
+            self.config.timeout_graceful_shutdown = _LAST_CLIENTS  # type: ignore[assignment]
+        await super().shutdown(sockets)
+        deadline.end_within(0.2 if self._application.drain.cut else 5.0)

@@ -1,0 +1,254 @@
+"""The contract of a deployment service, and the one that runs pipelines in this process."""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from time import perf_counter, time
+from typing import cast
+
+from pydantic import BaseModel, ConfigDict
+
+from asgipipe.errors import StartupError
+from asgipipe.identifiers import uuid7
+from asgipipe.logs import run_id_var
+from asgipipe.pipelines.context import EventListener, Run
+from asgipipe.pipelines.execution import Execution, Outcome, Status, message_of, traceback_of
+from asgipipe.pipelines.executor import ThreadExecutor
+from asgipipe.pipelines.pipeline import Pipeline
+from asgipipe.service.hooks import call_hook, load_hook, takes_argument
+from asgipipe.service.metrics import Metrics
+from asgipipe.settings import DeploymentSettings
+
+logger = logging.getLogger("asgipipe")
+
+HealthCheck = Callable[[], object]
+"""Says that all is well by returning None or True; anything else it returns, or raises, is the reason why not."""
+
+_METRIC_STATUS = {
+    Status.COMPLETED: "completed",
+    Status.FAILED: "failed",
+    Status.TIMED_OUT: "failed",
+    Status.CANCELED: "canceled",
+}
+
+
+class DeploymentResponse(BaseModel):
+    """The public record of a deployment; it holds no secret."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    snapshot_id: str
+    snapshot_name: str | None = None
+    pipeline_name: str
+    auth_enabled: bool
+
+
+class BaseDeploymentService(ABC):
+    """Runs the pipeline of one deployment in this process.
+
+    A service of your own (`deployment_service_class`) subclasses this, or DeploymentService below to change a part of what
+    it does. All methods are called on the event loop of the deployment. `options` are the `deployment_service_kwargs`.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline[..., object],
+        settings: DeploymentSettings,
+        deployment: DeploymentResponse,
+        *,
+        executor: ThreadExecutor,
+        metrics: Metrics,
+        **options: object,
+    ) -> None:
+        if options:
+            raise TypeError(f"{type(self).__name__} takes no option {next(iter(options))!r}")
+        self.pipeline = pipeline
+        self.settings = settings
+        self.deployment = deployment
+        self.executor = executor
+        self.metrics = metrics
+        self.state: object = None
+        self.started_at = time()
+        self.health_checks: list[HealthCheck] = []
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Make ready for the first run. Raises StartupError; the process then does not serve."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Release what `start` took; called once, also when a later part of the start failed."""
+
+    @abstractmethod
+    async def invoke(
+        self,
+        parameters: dict[str, object],
+        *,
+        run_id: str | None = None,
+        run_name: str | None = None,
+        timeout: float | None = None,
+        listener: EventListener | None = None,
+    ) -> Outcome:
+        """Run the pipeline once with validated parameters and return what came of it.
+
+        `timeout` is in seconds and can only shorten `request_timeout`. Raises nothing of the pipeline's: a run that fails
+        is an outcome too.
+        """
+
+    @abstractmethod
+    def cancel(self, run_id: str, reason: str) -> bool:
+        """Cancel a run at its next await or step boundary; return False when no such run is in flight."""
+
+    @abstractmethod
+    def cancel_all(self, reason: str) -> None:
+        """Cancel every run in flight."""
+
+    async def health(self) -> str | None:
+        """Return why the service is not healthy, or None: the first of `health_checks` that complains."""
+        for check in self.health_checks:
+            try:
+                verdict = check()
+                if asyncio.iscoroutine(verdict):
+                    verdict = await cast(Awaitable[object], verdict)
+            except Exception as error:  # boundary: a check may raise anything
+                logger.warning("health check %r raised %s", check, message_of(error, 500))
+                return "a health check failed"
+            if verdict is not None and verdict is not True:
+                return verdict if isinstance(verdict, str) else "a health check failed"
+        return None
+
+
+class DeploymentService(BaseDeploymentService):
+    """Runs the pipeline in this process."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline[..., object],
+        settings: DeploymentSettings,
+        deployment: DeploymentResponse,
+        *,
+        executor: ThreadExecutor,
+        metrics: Metrics,
+        **options: object,
+    ) -> None:
+        super().__init__(pipeline, settings, deployment, executor=executor, metrics=metrics, **options)
+        self._execution = Execution(pipeline, self._abandoned_run_ended)
+        self._on_cleanup = load_hook(pipeline.options.on_cleanup, "on_cleanup")
+        self._on_init = load_hook(pipeline.options.on_init, "on_init")
+        self._runs: dict[str, Run] = {}
+        self._initialised = False
+        self._second = 0
+        self._second_name = ""
+
+    async def start(self) -> None:
+        self.started_at = time()
+        if self._on_init is not None:
+            self.state = await call_hook(
+                self._on_init,
+                (),
+                self.pipeline.options.on_init_kwargs,
+                setting="on_init",
+                timeout=self.settings.hook_timeout,
+                executor=self.executor,
+            )
+        self._initialised = True
+
+    async def stop(self) -> None:
+        self.cancel_all("the deployment is stopping")
+        if self._on_cleanup is None or not self._initialised:
+            return
+        self._initialised = False
+        state, self.state = self.state, None
+        try:
+            await call_hook(
+                self._on_cleanup,
+                (state,) if takes_argument(self._on_cleanup) else (),
+                self.pipeline.options.on_cleanup_kwargs,
+                setting="on_cleanup",
+                timeout=self.settings.hook_timeout,
+                executor=self.executor,
+            )
+        except StartupError as error:
+            logger.error("%s", error)
+
+    async def invoke(
+        self,
+        parameters: dict[str, object],
+        *,
+        run_id: str | None = None,
+        run_name: str | None = None,
+        timeout: float | None = None,
+        listener: EventListener | None = None,
+    ) -> Outcome:
+        now = time()
+        run = Run(
+            run_id or uuid7(),
+            run_name or self._default_name(now),
+            parameters,
+            loop=self.executor.loop,
+            executor=self.executor,
+            deployment=self.deployment,
+            state=self.state,
+            listener=listener,
+        )
+        outcome = Outcome(run.id, run.name)
+        limit = self.settings.request_timeout
+        if timeout is not None:
+            limit = timeout if limit is None else min(limit, timeout)
+        self._runs[run.id] = run
+        self.metrics.run_started()
+        token = run_id_var.set(run.id)
+        started = perf_counter()
+        try:
+            outcome.abandoned = await self._execution.execute(run, outcome, limit)
+        except asyncio.CancelledError:
+            outcome.status = Status.CANCELED
+            raise
+        finally:
+            run_id_var.reset(token)
+            outcome.execution_time = seconds = perf_counter() - started
+            if not outcome.abandoned:
+                del self._runs[run.id]
+            self.metrics.run_finished(_METRIC_STATUS[outcome.status], seconds, now + seconds)
+            if outcome.status is not Status.COMPLETED:
+                self._log(outcome)
+        return outcome
+
+    def cancel(self, run_id: str, reason: str) -> bool:
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.cancel(reason)
+        return run is not None
+
+    def cancel_all(self, reason: str) -> None:
+        for run in tuple(self._runs.values()):
+            run.cancel(reason)
+
+    def _abandoned_run_ended(self, run: Run, outcome: Outcome) -> None:
+        self._runs.pop(run.id, None)
+        if outcome.on_thread_end is not None:
+            outcome.on_thread_end()
+
+    def _default_name(self, now: float) -> str:
+        """`<pipeline>-<UTC time>`; the text of a second is made once."""
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._second_name = f"{self.pipeline.name}-{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+        return f"{self._second_name}.{int((now - second) * 1_000_000):06d}Z"
+
+    def _log(self, outcome: Outcome) -> None:
+        # The id is in the message too: a host's own log format knows nothing of run ids.
+        error = outcome.error
+        extra = {"run_id": outcome.run_id}
+        if outcome.status is Status.FAILED and error is not None:
+            text = traceback_of(error)
+            logger.error("run %s of %s failed\n%s", outcome.run_id, self.pipeline.name, text, extra=extra)
+        else:
+            logger.warning(
+                "run %s of %s was not finished: %s", outcome.run_id, self.pipeline.name, message_of(error), extra=extra
+            )

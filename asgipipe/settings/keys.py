@@ -1,0 +1,62 @@
+"""Auth keys: secrets that are checked without ever being shown."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+LONGEST = 4096
+MOST = 100
+MASK = "**********"
+"""What a secret is shown as."""
+
+
+def check(value: object) -> object:
+    """Return `value` if it is one key or a list of keys; the error never repeats it."""
+    if value is None:
+        return None
+    if isinstance(value, list | tuple):
+        return _check_list(value)
+    return _check_one(value)
+
+
+def plain(keys: SecretStr | list[SecretStr] | None) -> tuple[str, ...]:
+    """Return the keys in clear, for comparing with what a request sends; empty when there is none."""
+    if keys is None:
+        return ()
+    return tuple(key.get_secret_value() for key in (keys if isinstance(keys, list) else [keys]))
+
+
+def _check_list(values: Sequence[object]) -> list[SecretStr]:
+    if not 1 <= len(values) <= MOST:
+        raise _refusal(f"a list of keys holds 1 to {MOST} of them; leave the setting out to serve without a key")
+    return [_check_one(value) for value in values]
+
+
+def _check_one(value: object) -> SecretStr:
+    key = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(key, str):
+        raise _refusal("a key is text, or a list of texts; put it in quotes")
+    if not key:
+        raise _refusal("a key may not be empty; leave the setting out to serve without a key")
+    if len(key) > LONGEST:
+        raise _refusal(f"a key has {LONGEST} characters at most")
+    if not all("!" <= character <= "~" for character in key):
+        raise _refusal("a key holds visible ASCII characters only, without spaces")
+    if key == MASK:
+        raise _refusal("this is the mask that stands for a hidden key, not a key")
+    return SecretStr(key)
+
+
+def _refusal(reason: str) -> PydanticCustomError:
+    return PydanticCustomError("auth_key", "{reason}", {"reason": reason})
+
+
+_Key = Annotated[SecretStr, Field(min_length=1, max_length=LONGEST)]
+AuthKey = Annotated[
+    _Key | Annotated[list[_Key], Field(min_length=1, max_length=MOST)] | None,
+    BeforeValidator(
+        check, json_schema_input_type=_Key | Annotated[list[_Key], Field(min_length=1, max_length=MOST)] | None
+    ),
+]

@@ -1,0 +1,84 @@
+"""From layers to settings: laid over each other, validated once, each value with its origin."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ValidationError
+
+from asgipipe.errors import SettingsError, SettingsIssue
+from asgipipe.settings.deployment import DeploymentSettings
+from asgipipe.settings.fields import Shape, dotted, every_field, kind, section
+from asgipipe.settings.issues import in_order, issues_of
+from asgipipe.settings.layers import Layer
+from asgipipe.settings.sections import Path
+
+DEFAULT = Layer("default")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """`origins` says, by the dotted path of every field, where its value was written; `default` where nowhere."""
+
+    settings: DeploymentSettings
+    origins: Mapping[str, str]
+
+
+def resolve(layers: Iterable[Layer]) -> Resolved:
+    """Lay `layers` over each other, the last one on top, and validate the result.
+
+    Sections merge field by field; every other value replaces the one below it. Raises SettingsError with all mistakes:
+    those of the layers, and those of the values that are on top.
+    """
+    layers = list(layers)
+    merged = _Merged(layers)
+    issues = [issue for layer in layers for issue in layer.issues]
+    settings, found = _validated(merged)
+    issues += found
+    if issues or settings is None:
+        raise SettingsError(in_order(issues))
+    origins = {
+        dotted(path): merged.owner(path).place(path)
+        for path, field in every_field()
+        if kind(field).shape is not Shape.SECTION
+    }
+    return Resolved(settings, origins)
+
+
+def _validated(merged: "_Merged") -> tuple[DeploymentSettings | None, list[SettingsIssue]]:
+    try:
+        return DeploymentSettings.model_validate(merged.values), []
+    except ValidationError as error:
+        return None, issues_of(error, DeploymentSettings, merged.owner)
+
+
+class _Merged:
+    """The values of all layers, and which layer each is of."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self.values: dict[str, object] = {}
+        self._owners: dict[Path, Layer] = {}
+        for layer in layers:
+            self._lay(layer, layer.values, self.values, DeploymentSettings, ())
+
+    def owner(self, path: Path) -> Layer:
+        """Return the layer that the value at `path`, or the nearest value around it, is of."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self._owners:
+                return self._owners[path[:end]]
+        return DEFAULT
+
+    def _lay(
+        self, layer: Layer, values: Mapping[str, object], onto: dict[str, object], model: type[BaseModel], base: Path
+    ) -> None:
+        for name, value in values.items():
+            path = (*base, name)
+            inner = section(model, name)
+            if inner is None or not isinstance(value, Mapping):
+                onto[name] = value
+                self._owners[path] = layer
+                continue
+            below = onto.get(name)
+            if not isinstance(below, dict):
+                below = onto[name] = {}
+                self._owners.pop(path, None)
+            self._lay(layer, value, below, inner, path)

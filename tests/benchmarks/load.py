@@ -1,0 +1,76 @@
+"""The load generator: wrk, one thread, keep-alive connections, as many requests as the server answers."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.benchmarks import workload
+from tests.benchmarks.server import BenchmarkError
+
+# wrk's text report rounds; its `done` callback has the numbers. Latencies are in microseconds.
+_SCRIPT: Final = """
+wrk.method = "POST"
+wrk.body = [==[{body}]==]
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Authorization"] = "Bearer {key}"
+
+done = function(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format(
+    '\\n{{"requests":%d,"duration":%d,"p50":%.1f,"p99":%.1f,' ..
+    '"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d}}\\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    errors.connect, errors.read, errors.write, errors.status, errors.timeout))
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one run of wrk saw; times in seconds."""
+
+    requests: int
+    duration: float
+    p50: float
+    p99: float
+
+    @property
+    def rate(self) -> float:
+        return self.requests / self.duration
+
+
+def write_script(folder: Path) -> Path:
+    """Write wrk's script with the request into `folder`."""
+    path = folder / "invoke.lua"
+    path.write_text(_SCRIPT.format(body=workload.BODY.decode(), key=workload.AUTH_KEY))
+    return path
+
+
+def run(name: str, port: int, script: Path, *, seconds: int, connections: int) -> Load:
+    """Load the server on `port`; wrk stays on the cores of this process.
+
+    Raises BenchmarkError when a single request failed, by its status or on its socket.
+    """
+    if (wrk := shutil.which("wrk")) is None:
+        raise BenchmarkError("the load generator wrk is missing; Debian and Ubuntu: apt-get install wrk")
+    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency", "-s", str(script)]
+    done = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}/invoke"], capture_output=True, text=True, timeout=seconds + 60, check=False
+    )
+    if done.returncode != 0:
+        raise BenchmarkError(f"wrk ended with status {done.returncode}: {(done.stderr or done.stdout)[-500:]}")
+    return parse(name, done.stdout)
+
+
+def parse(name: str, output: str) -> Load:
+    """Read the line that the script prints."""
+    figures = json.loads(output.strip().splitlines()[-1])
+    errors = {key: figures[key] for key in ("connect", "read", "write", "status", "timeout") if figures[key]}
+    if errors:
+        raise BenchmarkError(f"{name}: requests failed under load: {errors}")
+    if not figures["requests"]:
+        raise BenchmarkError(f"{name}: no request was answered under load")
+    return Load(figures["requests"], figures["duration"] / 1e6, figures["p50"] / 1e6, figures["p99"] / 1e6)

@@ -1,0 +1,130 @@
+"""Playing the code blocks of a Markdown file: files are written, servers started, commands run, answers compared.
+
+A `python` or `yaml` block that begins with a comment `# name.ext` is that file. A `console` block holds commands behind
+`$ ` and, below each, what it prints. Everything else is prose.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PATIENCE, Serve, Server
+
+ADDRESS = re.compile(r"(http://)?(localhost|127\.0\.0\.1):8000")
+FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE_NAME = re.compile(r"# (?P<name>[\w.]+)\n")
+DECIMAL = re.compile(r"\d+\.\d+")
+
+# Members of answers that differ from run to run; what is compared is their type.
+CHANGING = {
+    "average_execution_time",
+    "deployment_id",
+    "execution_time",
+    "id",
+    "last_execution_time",
+    "run_id",
+    "run_name",
+    "snapshot_id",
+    "uptime",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    section: str
+    language: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Command:
+    line: str
+    output: str
+
+
+def blocks(document: Path) -> list[Block]:
+    """Return the fenced blocks of a Markdown file, each with the `##` heading above it."""
+    text = document.read_text(encoding="utf-8")
+    headings = [(match.start(), match[1]) for match in re.finditer(r"^## (.+)$", text, re.MULTILINE)]
+
+    def section(position: int) -> str:
+        return next((title for start, title in reversed(headings) if start < position), "")
+
+    return [Block(section(match.start()), match["language"], match["text"]) for match in FENCE.finditer(text)]
+
+
+def commands(block: Block) -> Iterator[Command]:
+    """Yield the commands of a console block; one that ends in a backslash goes on in the next line."""
+    for entry in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        line, output = re.fullmatch(r"((?:.*\\\n)*.*)\n?((?:.*\n?)*)", entry).groups()  # type: ignore[union-attr]
+        yield Command(line, output.strip())
+
+
+def play(document: Sequence[Block], folder: Path, serve: Serve) -> None:
+    """Carry out the blocks in order, in `folder`, and compare every output with what the document shows."""
+    server: Server | None = None
+    for block in document:
+        if block.language == "console":
+            for command in commands(block):
+                if "asgipipe serve" in command.line:
+                    server = restart(command, folder, serve, server)
+                else:
+                    same(run(command.line, folder, server), command.output, command.line)
+        elif match := FILE_NAME.match(block.text):
+            (folder / match["name"]).write_text(block.text, encoding="utf-8")
+
+
+def restart(command: Command, folder: Path, serve: Serve, running: Server | None) -> Server:
+    if running is not None:
+        running.stop()
+    return serve(program=("bash", "-c", command.line), cwd=folder, env=environment())
+
+
+def run(line: str, folder: Path, server: Server | None) -> str:
+    """Run a command line in bash, with the address the document uses replaced by the server's."""
+    if server is not None:
+        line = ADDRESS.sub(server.url, line)
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env={**os.environ, **environment()},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, f"{line} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def environment() -> dict[str, str]:
+    """Put `python` and `asgipipe` of the running interpreter first on the path."""
+    return {"PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))}
+
+
+def same(actual: str, expected: str, what: str) -> None:
+    """Compare an output with the documented one: JSON by structure, other text with decimal fractions masked."""
+    try:
+        documented = json.loads(expected)
+    except ValueError:
+        assert DECIMAL.sub("0.0", actual) == DECIMAL.sub("0.0", expected), what
+    else:
+        assert normal(json.loads(actual)) == normal(documented), what
+
+
+def normal(value: object, name: str = "") -> object:
+    """Replace what changes from run to run by its type, and let numbers of a model differ a little."""
+    if isinstance(value, dict):
+        return {key: normal(member, key) for key, member in value.items()}
+    if isinstance(value, list):
+        return [normal(member) for member in value]
+    if name in CHANGING:
+        return type(value)
+    return pytest.approx(value, rel=0.05, abs=0.01) if isinstance(value, float) else value

@@ -1,0 +1,192 @@
+"""Conventions that a reviewer would have to remember."""
+
+import ast
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import asgipipe
+from asgipipe import errors
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "asgipipe").rglob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+SCRIPTS = [ROOT / ".ci" / "run", *sorted((ROOT / "scripts").iterdir())]
+
+PUBLIC = {
+    "AppExtensionSpec",
+    "BaseAppExtension",
+    "BaseDeploymentAppRunner",
+    "BaseDeploymentService",
+    "CORSConfig",
+    "Deployment",
+    "DeploymentDefaultEndpoints",
+    "DeploymentDefaultMiddleware",
+    "DeploymentResponse",
+    "DeploymentService",
+    "DeploymentSettings",
+    "EndpointMethod",
+    "EndpointSpec",
+    "LoggingLevels",
+    "MiddlewareSpec",
+    "Pipeline",
+    "SecureHeadersConfig",
+    "Step",
+    "StepContext",
+    "asgi",
+    "get_step_context",
+    "pipeline",
+    "step",
+}
+
+# What is imported only when it is used, so that `import asgipipe` is quick and brings no framework along.
+LAZY = {"click", "django", "fastapi", "flask", "prometheus_client", "quart", "starlette", "uvicorn", "yaml"}
+
+FOREIGN = {
+    "a folder of somebody's machine": re.compile(r"(?<![\w.])/(?:root|home|Users|work)/\w"),
+    "a package registry": re.compile(
+        r"files\.pythonhosted\.org|pypi\.org/simple|(?:extra-)?index-url|PIP_INDEX_URL|PIP_PROXY"
+    ),
+    "a secret": re.compile(
+        r"-----BEGIN [A-Z ]*PRIVATE KEY|\b(?:gh[pousr]_|github_pat_|sk-|pypi-)\w{20}|\bAKIA[0-9A-Z]{16}|\bxox[abp]-"
+    ),
+}
+LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml"}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tracked() -> list[Path]:
+    """Return the files git knows or would add."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [path for entry in listed.stdout.split("\0") if entry and (path := ROOT / entry).is_file()]
+
+
+def lines(paths: list[Path]) -> Iterator[tuple[str, str]]:
+    """Yield the lines of text files, each with its place."""
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            yield f"{name(path)}:{number}", line
+
+
+def test_public_names_are_listed() -> None:
+    """The public names and the errors that users meet are in `__all__`, and nothing else is."""
+    met = {
+        name
+        for name, error in vars(errors).items()
+        if inspect.isclass(error) and issubclass(error, BaseException) and errors.HTTPError not in error.__mro__[1:]
+    }
+    assert set(asgipipe.__all__) == PUBLIC | met
+
+
+def test_public_names_are_importable() -> None:
+    """Each public name can be imported from `asgipipe`, and is found by `dir`."""
+    assert all(getattr(asgipipe, public) is not None for public in asgipipe.__all__)
+    assert set(asgipipe.__all__) <= set(dir(asgipipe))
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    """A name that `asgipipe` does not have is reported as Python reports it, lazy imports or not."""
+    with pytest.raises(AttributeError, match="no_such_name"):
+        getattr(asgipipe, "no_such_name")  # noqa: B009 - the type checker would refuse the plain form
+
+
+def test_import_is_light() -> None:
+    """`import asgipipe` loads no web framework, no server and nothing else that only serving needs."""
+    program = "import sys, asgipipe; print(*sorted({module.partition('.')[0] for module in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & LAZY == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_module_is_importable_alone(path: Path) -> None:
+    """No module needs another one to be imported first, and importing one runs nothing."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    assert importlib.import_module(module).__name__ == module
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *EXAMPLES], ids=name)
+def test_module_says_what_it_is(path: Path) -> None:
+    """Every module that is not empty begins with a docstring."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not tree.body or ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name)
+def test_test_says_what_it_proves(path: Path) -> None:
+    """Every test function has a docstring."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+    assert [node.name for node in functions if not ast.get_docstring(node)] == []
+
+
+def test_broad_excepts_are_boundaries() -> None:
+    """Whoever catches everything says in the same line why foreign code can raise anything there."""
+    broad = re.compile(r"^\s*except(?:\s*:|.*\b(?:Base)?Exception\b)")
+    assert [place for place, line in lines(SOURCES) if broad.match(line) and "# boundary: " not in line] == []
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_nothing_foreign_is_tracked(kind: str) -> None:
+    """No tracked file holds a path of somebody's machine, a package registry's address, or a secret."""
+    paths = [path for path in tracked() if path != Path(__file__)]
+    assert [place for place, line in lines(paths) if FOREIGN[kind].search(line)] == []
+
+
+def test_no_lock_file_is_tracked() -> None:
+    """What a clone installs is decided by pyproject.toml alone."""
+    assert [name(path) for path in tracked() if path.name in LOCK_FILES] == []
+
+
+def test_changelog_knows_the_version() -> None:
+    """A release has its section in the changelog; a development version has the unreleased one."""
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    title = "Unreleased" if "dev" in asgipipe.__version__ else asgipipe.__version__
+    assert f"\n## [{title}]" in changelog
+
+
+def test_types_are_shipped() -> None:
+    """Type checkers find the marker of PEP 561."""
+    assert (ROOT / "asgipipe" / "py.typed").is_file()
+
+
+def test_licence_is_apache() -> None:
+    """The licence named in the project's metadata is the one in the file."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["license"] == "Apache-2.0"
+    assert "Apache License\n" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_script_is_sound(script: Path) -> None:
+    """Every script is executable, is valid bash, and stops at the first error."""
+    assert os.access(script, os.X_OK)
+    assert "\nset -euo pipefail\n" in script.read_text(encoding="utf-8")
+    subprocess.run(["bash", "-n", script], check=True)
