@@ -8,8 +8,6 @@ from uuid import UUID, uuid5
 NAMESPACE = UUID("5f0e6e51-6c0c-5a3f-9c80-1f1a6ac0d3a7")
 """The namespace of identifiers that are derived from names (UUID version 5)."""
 
-_VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
-
 
 class UUID7Source:
     """Makes strictly increasing UUIDs, also when the clock is set back.
@@ -19,21 +17,31 @@ class UUID7Source:
     source is reseeded in a forked child, so two workers never share a sequence.
     """
 
-    __slots__ = ("_bits", "_clock", "_last")
+    __slots__ = ("_bits", "_clock", "_count", "_milliseconds", "_prefix")
 
     def __init__(self, clock: Callable[[], int] = time.time_ns, bits: Callable[[int], int] = getrandbits) -> None:
         self._clock = clock
         self._bits = bits
-        self._last = 0
+        self._milliseconds = -1
+        self._count = 0
+        self._prefix = ""
 
     def __call__(self) -> str:
-        ticks = (self._clock() // 1_000_000) << 12
-        if ticks <= self._last:
-            ticks = self._last + 1
-        self._last = ticks
-        value = (ticks >> 12 << 80) | ((ticks & 0xFFF) << 64) | _VERSION_AND_VARIANT | self._bits(62)
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        now = self._clock() // 1_000_000
+        if now > self._milliseconds:
+            self._begin(now)
+        elif self._count < 0xFFF:
+            self._count += 1
+        else:
+            self._begin(self._milliseconds + 1)
+        tail = f"{self._bits(62) | 1 << 63:016x}"  # the two bits in front are the variant
+        return f"{self._prefix}{self._count:03x}-{tail[:4]}-{tail[4:]}"
+
+    def _begin(self, milliseconds: int) -> None:
+        self._milliseconds = milliseconds
+        self._count = 0
+        text = f"{milliseconds:012x}"
+        self._prefix = f"{text[:8]}-{text[8:]}-7"
 
 
 uuid7 = UUID7Source()

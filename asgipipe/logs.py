@@ -33,6 +33,7 @@ _COLOURS = {logging.DEBUG: "36", logging.INFO: "32", logging.WARNING: "33", logg
 # C0 and C1 controls but tab and line feed, and the separators that some viewers break lines at.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
+
 def configure(log_format: LogFormat = "text", level: int | str = "info", stream: TextIO | None = None) -> None:
     """Send everything that is logged in this process to `stream` (stderr), once, in `log_format`.
 
@@ -48,6 +49,11 @@ def configure(log_format: LogFormat = "text", level: int | str = "info", stream:
     root.setLevel(level if isinstance(level, int) else level.upper())
     logging.captureWarnings(True)
     _adopt_uvicorn(root.level)
+
+
+def writes_json() -> bool:
+    """True after `configure("json")` in this process."""
+    return any(isinstance(handler.formatter, JSONFormatter) for handler in logging.getLogger().handlers)
 
 
 def _adopt_uvicorn(level: int) -> None:

@@ -3,14 +3,15 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from asgipipe.errors import UnavailableError, UserError
-from asgipipe.http.lifecycle import Lifecycle, State
+from asgipipe.errors import UserError
+from asgipipe.http.exchange import NO_DEFAULTS
+from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.middleware.admission import Admission, AdmissionMiddleware
-from asgipipe.http.middleware.auth import AuthMiddleware, IsOpen
+from asgipipe.http.middleware.auth import Auth, OpenList
 from asgipipe.http.middleware.cors import cors_middleware
-from asgipipe.http.middleware.errors import ErrorBoundaryMiddleware
-from asgipipe.http.middleware.limits import LimitsMiddleware
-from asgipipe.http.middleware.secure_headers import SecureHeadersMiddleware
+from asgipipe.http.middleware.errors import Check, ErrorBoundaryMiddleware
+from asgipipe.http.middleware.limits import Limits
+from asgipipe.http.middleware.secure_headers import secure_headers
 from asgipipe.http.middleware.telemetry import TelemetryMiddleware
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.pipelines.execution import message_of, traceback_of
@@ -25,61 +26,36 @@ def layered(
     settings: DeploymentSettings,
     *,
     keys: Sequence[str],
-    is_open: IsOpen,
+    open_list: OpenList,
     exempt: frozenset[str],
     lifecycle: Lifecycle,
     metrics: Metrics,
     custom: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> ASGIApp:
-    """Put the layers around `inner`, from the inside out.
+    """Put the layers around `inner`: telemetry and secure headers, CORS, error boundary, limits, auth, admission, and the
+    user's own (`custom`).
 
-    `keys` open what `is_open` does not; `exempt` paths are never throttled; `custom` adds the user's own middleware.
-
-    The error boundary stands inside CORS, so that a 500 has CORS headers too, and admission inside auth, so that nobody
-    without a key takes a place in the queue.
+    `keys` open what `open_list` does not; `exempt` paths are never throttled. The error boundary stands inside CORS, so that
+    a 500 has CORS headers too, and admission inside auth, so that nobody without a key takes a place in the queue.
     """
     included = settings.include_default_middleware
-    admission = Admission(settings.max_concurrency, settings.max_queue)
-    app: ASGIApp = custom(inner)
-    app = StartingMiddleware(app, lifecycle, exempt)
-    app = AdmissionMiddleware(app, admission=admission, lifecycle=lifecycle, exempt=exempt)
+    checks: list[Check] = [
+        Limits(
+            max_header_count=settings.max_header_count,
+            max_header_size=settings.max_header_size,
+            max_body_size=settings.max_request_body_size,
+        ).check
+    ]
     if keys:
-        app = AuthMiddleware(app, keys=keys, is_open=is_open)
-    app = LimitsMiddleware(
-        app,
-        max_header_count=settings.max_header_count,
-        max_header_size=settings.max_header_size,
-        max_body_size=settings.max_request_body_size,
-    )
-    app = ErrorBoundaryMiddleware(app)
+        checks.append(Auth(keys=keys, open_list=open_list).check)
+    admission = Admission(settings.max_concurrency, settings.max_queue)
+    app: ASGIApp = AdmissionMiddleware(custom(inner), admission=admission, lifecycle=lifecycle, exempt=exempt)
+    app = ErrorBoundaryMiddleware(app, checks)
     if DeploymentDefaultMiddleware.CORS in included and settings.cors.allow_origins:
         app = cors_middleware(app, settings.cors)
-    if DeploymentDefaultMiddleware.SECURE_HEADERS in included:
-        app = SecureHeadersMiddleware(app, settings.secure_headers)
-    return TelemetryMiddleware(app, lifecycle, metrics)
-
-
-class StartingMiddleware:
-    """Starts the deployment on the first request where the host sends no lifespan events; probes do not wait for it."""
-
-    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, exempt: frozenset[str]) -> None:
-        self.app = app
-        self._lifecycle = lifecycle
-        self._exempt = exempt
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._lifecycle.started and scope["asgipipe"].path not in self._exempt:
-            await self._start()
-        await self.app(scope, receive, send)
-
-    async def _start(self) -> None:
-        if self._lifecycle.state in (State.STOPPING, State.STOPPED):
-            raise UnavailableError("The server is stopping.")
-        try:
-            await self._lifecycle.ensure_started()
-        except UserError as error:
-            logger.error("the deployment did not start: %s", error)
-            raise UnavailableError("The deployment failed to start; its log says why.", retry_after=5) from None
+    secured = DeploymentDefaultMiddleware.SECURE_HEADERS in included
+    defaults = secure_headers(settings.secure_headers) if secured else NO_DEFAULTS
+    return TelemetryMiddleware(app, lifecycle=lifecycle, metrics=metrics, defaults=defaults)
 
 
 class Application:

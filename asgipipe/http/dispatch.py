@@ -3,7 +3,7 @@
 import asyncio
 
 from asgipipe.errors import BodyTooLargeError, MethodNotAllowedError, NotFoundError, RequestTimeoutError
-from asgipipe.http.exchange import exchange_of
+from asgipipe.http.exchange import KEY, Exchange, exchange_of
 from asgipipe.http.routes import Routes, Table
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,8 +21,9 @@ class Dispatcher:
         if scope["type"] != "http":
             await self._framework(scope, receive, send)
             return
-        methods = self._table.get(exchange_of(scope).path)
-        app = None if methods is None else methods.get(scope["method"])
+        exchange: Exchange = scope[KEY]
+        methods = self._table.get(exchange.path)
+        app = exchange.file if methods is None else methods.get(scope["method"])
         if scope["method"] == "HEAD":
             send = without_body(send)
         if app is not None:

@@ -7,7 +7,7 @@ outer layers on every framework.
 
 from collections.abc import Callable
 
-from asgipipe.http.types import HeaderList, Message, Scope, Send
+from asgipipe.http.types import ASGIApp, HeaderList, Message, Scope, Send
 
 KEY = "asgipipe"
 
@@ -44,32 +44,34 @@ class Exchange:
     """A request and what is known of its answer.
 
     `path` lies below the deployment's mount point; `headers` has lower-case names, the last value where one is repeated.
-    `release` is called when the request gives back its place among the concurrent ones.
+    `defaults` are added to the answer. `file` is the dashboard's file that let the request in without a key, and that alone
+    may answer it. `release` gives back the request's place among the concurrent ones.
     """
 
-    __slots__ = ("_send", "defaults", "headers", "path", "release", "request_id", "scope", "started", "status")
+    __slots__ = ("_send", "defaults", "file", "headers", "path", "release", "request_id", "started", "status")
 
-    def __init__(self, scope: Scope, send: Send, path: str, headers: dict[bytes, bytes], request_id: bytes) -> None:
-        self.scope = scope
+    def __init__(
+        self, send: Send, path: str, headers: dict[bytes, bytes], request_id: bytes, defaults: DefaultHeaders
+    ) -> None:
         self._send = send
         self.path = path
         self.headers = headers
         self.request_id = request_id
-        self.defaults = NO_DEFAULTS
+        self.defaults = defaults
         self.started = False
         self.status = 0
+        self.file: ASGIApp | None = None
         self.release: Callable[[], None] | None = None
 
     async def send(self, message: Message) -> None:
         """Pass a message on to the server; the first one of an answer gets the headers all answers carry."""
-        kind = message["type"]
-        if kind in _STARTS:
+        if not self.started and message["type"] in _STARTS:
             self.started = True
             self.status = message.get("status", 101)
             headers = self.defaults.merge(message.get("headers") or ())
             headers.append((b"x-request-id", self.request_id))
             message["headers"] = headers
-        elif kind == "websocket.close" and not self.started:
+        elif message["type"] == "websocket.close" and not self.started:
             self.status = 403
         await self._send(message)
 
@@ -91,6 +93,8 @@ def local_path(scope: Scope) -> str:
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
-    if root and path.startswith(root) and (len(path) == len(root) or path[len(root)] == "/"):
+    if not root:
+        return path
+    if path.startswith(root) and (len(path) == len(root) or path[len(root)] == "/"):
         return path[len(root) :]
     return path

@@ -241,11 +241,11 @@ def _path_parameters(path: str, operation: Operation) -> list[Mapping[str, objec
 def _responses(
     endpoint: Endpoint, operation: Operation, references: Mapping[str, str], has_keys: bool
 ) -> dict[str, object]:
-    around = {400, 431, 500, 503}
+    around = {400, 413, 431, 500, 503}
     if has_keys and endpoint.auth_required:
         around.add(401)
     if endpoint.method.lower() in BODY_METHODS:
-        around |= {408, 413}
+        around.add(408)
     if operation.operation_id not in UNTHROTTLED:
         around.add(429)
     responses: dict[str, object] = dict(refusals(*around))

@@ -61,9 +61,7 @@ class Routes:
             return False
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         endpoint = self._find(method, path)
-        if endpoint is not None:
-            return not endpoint.auth_required
-        return method == "GET" and self.file(scope, exchange) is not None
+        return endpoint is not None and not endpoint.auth_required
 
     def file(self, scope: Scope, exchange: Exchange) -> ASGIApp | None:
         """Return the dashboard's file for a GET or HEAD, if there is one and no endpoint has its path."""

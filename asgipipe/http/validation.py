@@ -61,7 +61,4 @@ def entries(error: pydantic.ValidationError, prefix: tuple[str | int, ...] = ())
 
 
 def _text(text: str, size: int) -> str:
-    if len(text) > size:
-        text = f"{text[: size - 1]}…"
-    # A lone surrogate would turn the refusal itself into a failure.
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= size else f"{text[: size - 1]}…"

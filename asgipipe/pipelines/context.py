@@ -25,56 +25,52 @@ class DeploymentRecord(Protocol):
     def name(self) -> str: ...
 
 
+class Environment:
+    """What all runs of a deployment in this process share; `state` is what `on_init` returned."""
+
+    def __init__(self, executor: "ThreadExecutor", deployment: DeploymentRecord | None = None) -> None:
+        self.executor = executor
+        self.deployment = deployment
+        self.state: object = None
+
+
 class Run:
     """One execution of a pipeline.
 
-    `parameters` are the validated arguments, `state` is what `on_init` returned. `listener`, when there is one, receives
-    every event; without it events cost nothing.
+    `parameters` are the validated arguments. `listener`, when there is one, receives every event; without it events cost
+    nothing. `deadline` is in seconds of the monotonic clock, `timeout` in seconds from the start.
     """
 
-    __slots__ = (
-        "_sleepers",
-        "cancel_reason",
-        "children",
-        "deployment",
-        "executor",
-        "id",
-        "inline",
-        "listener",
-        "loop",
-        "name",
-        "on_cancel",
-        "parameters",
-        "state",
-        "task",
-    )
+    # Defaults live in the class: a run that needs none of them pays for none of them.
+    cancel_reason: str | None = None
+    children: set[Future[object]] | None = None
+    deadline: float | None = None
+    timeout = 0.0
+    inline = False
+    on_cancel: Callable[[], object] | None = None
+    _sleepers: threading.Event | None = None
 
     def __init__(
         self,
         id: str,
         name: str,
         parameters: dict[str, object],
-        *,
-        loop: asyncio.AbstractEventLoop,
-        executor: "ThreadExecutor",
-        deployment: DeploymentRecord | None = None,
-        state: object = None,
+        environment: Environment,
         listener: EventListener | None = None,
     ) -> None:
         self.id = id
         self.name = name
         self.parameters = parameters
-        self.loop = loop
-        self.executor = executor
-        self.deployment = deployment
-        self.state = state
+        self.environment = environment
         self.listener = listener
-        self.cancel_reason: str | None = None
-        self.task: asyncio.Task[object] | None = None
-        self.on_cancel: Callable[[], None] | None = None
-        self.inline = False
-        self.children: set[Future[object]] | None = None
-        self._sleepers: threading.Event | None = None
+
+    @property
+    def executor(self) -> "ThreadExecutor":
+        return self.environment.executor
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self.environment.executor.loop
 
     def checkpoint(self) -> None:
         """Raise RunCanceled when the run was cancelled: the step boundary."""
@@ -90,8 +86,6 @@ class Run:
             self._sleepers.set()
         for child in tuple(self.children or ()):
             child.cancel()
-        if self.task is not None:
-            self.task.cancel()
         if self.on_cancel is not None:
             self.on_cancel()
 
@@ -135,55 +129,51 @@ class Run:
 class StepContext:
     """A running step's view of its run; `step_name` is None in the body of the pipeline itself."""
 
-    __slots__ = ("_run", "step_name")
+    __slots__ = ("run", "step_name")
 
     def __init__(self, run: Run, step_name: str | None) -> None:
-        self._run = run
+        self.run = run
         self.step_name = step_name
 
     @property
-    def run(self) -> Run:
-        return self._run
-
-    @property
     def run_id(self) -> str:
-        return self._run.id
+        return self.run.id
 
     @property
     def run_name(self) -> str:
-        return self._run.name
+        return self.run.name
 
     @property
     def parameters(self) -> Mapping[str, object]:
         """Every parameter of the run, defaults included."""
-        return self._run.parameters
+        return self.run.parameters
 
     @property
     def deployment(self) -> DeploymentRecord | None:
-        return self._run.deployment
+        return self.run.environment.deployment
 
     @property
     def pipeline_state(self) -> object:
         """What `on_init` returned in this process, or None."""
-        return self._run.state
+        return self.run.environment.state
 
     @property
     def cancelled(self) -> bool:
         """True once the run was cancelled or its deadline passed; long loops should look and return."""
-        return self._run.cancel_reason is not None
+        return self.run.cancel_reason is not None
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Report progress; `fraction` lies between 0 and 1."""
         if not 0 <= fraction <= 1:
             raise ValueError(f"progress is a fraction between 0 and 1, not {fraction!r}")
-        if self._run.listener is not None:
+        if self.run.listener is not None:
             data = {"fraction": float(fraction), "message": message, "step_name": self.step_name}
-            self._run.listener("progress", self.step_name, data)
+            self.run.listener("progress", self.step_name, data)
 
     def emit(self, delta: object) -> None:
         """Send a piece of output to whoever follows the run, as an `output_delta` event; `delta` needs a JSON form."""
-        if self._run.listener is not None:
-            self._run.listener("output_delta", self.step_name, {"delta": delta})
+        if self.run.listener is not None:
+            self.run.listener("output_delta", self.step_name, {"delta": delta})
 
 
 current: ContextVar[StepContext | None] = ContextVar("asgipipe_step_context", default=None)

@@ -84,12 +84,17 @@ class Contract:
             return dict(validated)
         return validated  # type: ignore[return-value]  # a TypedDict is a dict
 
-    def call(self, function: Callable[..., object], parameters: dict[str, object]) -> object:
-        """Call `function` with validated parameters."""
-        if not self._positional:
-            return function(**parameters)
-        named = dict(parameters)
-        return function(*[named.pop(name) for name in self._positional], **named)
+    def caller(self, function: Callable[..., object]) -> Callable[[dict[str, object]], object]:
+        """Return `function` as a function of the validated parameters."""
+        positional = self._positional
+        if not positional:
+            return lambda parameters: function(**parameters)
+
+        def call(parameters: dict[str, object]) -> object:
+            named = dict(parameters)
+            return function(*[named.pop(name) for name in positional], **named)
+
+        return call
 
     def outputs(self, value: object) -> dict[str, object]:
         """Return what the pipeline returned, by output name.

@@ -2,9 +2,10 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from enum import Enum
-from typing import Protocol, cast
+from functools import partial
+from typing import cast
 
 from asgipipe.errors import OutputError, RunCanceled, RunTimeoutError
 from asgipipe.pipelines.callables import Kind
@@ -12,6 +13,8 @@ from asgipipe.pipelines.context import Run, StepContext, current
 from asgipipe.pipelines.executor import Call
 from asgipipe.pipelines.pipeline import Pipeline
 from asgipipe.pipelines.step import drain, drain_async
+
+Texts = tuple[bytes, bytes]
 
 TIMEOUT = "timeout"
 """The cancel reason of a run whose deadline passed."""
@@ -32,42 +35,32 @@ class Outcome:
     for; `on_thread_end` is then called when that thread has ended.
     """
 
-    __slots__ = (
-        "abandoned",
-        "error",
-        "execution_time",
-        "on_thread_end",
-        "outputs_json",
-        "parameters_json",
-        "run_id",
-        "run_name",
-        "status",
-    )
+    status = Status.FAILED
+    parameters_json = b"{}"
+    outputs_json: bytes | None = None
+    error: BaseException | None = None
+    execution_time = 0.0
+    abandoned = False
+    on_thread_end: Callable[[], None] | None = None
 
     def __init__(self, run_id: str, run_name: str) -> None:
         self.run_id = run_id
         self.run_name = run_name
-        self.status = Status.FAILED
-        self.parameters_json = b"{}"
-        self.outputs_json: bytes | None = None
-        self.error: BaseException | None = None
-        self.execution_time = 0.0
-        self.abandoned = False
-        self.on_thread_end: Callable[[], None] | None = None
 
 
-class Executable(Protocol):
-    """Runs the pipeline and fills in the outcome; returns True when a thread still works on an abandoned run."""
-
-    def __call__(self, run: Run, outcome: Outcome, timeout: float | None) -> Awaitable[bool]: ...
+Executable = Callable[[Run, Outcome], Awaitable[None]]
+"""Runs the pipeline and fills in the outcome."""
 
 
 class Execution:
     """How the runs of one pipeline are executed; `on_abandoned_end` is told when an abandoned thread has ended."""
 
     def __init__(self, pipeline: Pipeline[..., object], on_abandoned_end: Callable[[Run, Outcome], None]) -> None:
-        self._pipeline = pipeline
-        self._contract = pipeline.contract
+        self._kind = pipeline.kind
+        self._text = pipeline.kind.streams and pipeline.text
+        self._call = pipeline.contract.caller(pipeline.function)
+        self._dump_parameters = pipeline.contract.dump_parameters
+        self._dump_outputs = pipeline.contract.dump_outputs
         self._on_abandoned_end = on_abandoned_end
         if pipeline.kind.is_async:
             self.execute: Executable = self._on_loop
@@ -76,115 +69,103 @@ class Execution:
         else:
             self.execute = self._in_place
 
-    async def _on_loop(self, run: Run, outcome: Outcome, timeout: float | None) -> bool:
-        task = run.task = cast("asyncio.Task[object]", asyncio.current_task())
-        handle = None if timeout is None else run.loop.call_later(timeout, run.cancel, TIMEOUT)
+    async def _on_loop(self, run: Run, outcome: Outcome) -> None:
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        run.on_cancel = task.cancel
         token = current.set(StepContext(run, None))
         try:
-            outcome.parameters_json = self._contract.dump_parameters(run.parameters)
-            value = await self._await_value(run)
+            outcome.parameters_json = self._dump_parameters(run.parameters)
+            value = self._call(run.parameters)
+            if self._kind is Kind.ASYNC:
+                value = await cast(Awaitable[object], value)
+            else:
+                items = cast("AsyncGenerator[object, None]", value)
+                value = await drain_async(items, run, self._text, None)
             if run.children:
                 await run.settle(cancel=False)
-            run.task = None
-            outcome.outputs_json = self._contract.dump_outputs(value)
+            run.on_cancel = None
+            outcome.outputs_json = self._dump_outputs(value)
             outcome.status = Status.COMPLETED
         except asyncio.CancelledError as error:
             if not _is_ours(run, task):
                 raise
-            self._fail(run, outcome, error, timeout)
+            _fail(run, outcome, error)
         except BaseException as error:  # boundary: user code may raise anything; it must not reach the server
-            self._fail(run, outcome, error, timeout)
+            _fail(run, outcome, error)
         finally:
-            run.task = None
+            run.on_cancel = None
             current.reset(token)
-            if handle is not None:
-                handle.cancel()
             if run.children:
                 await run.settle(cancel=True)
-        return False
 
-    async def _await_value(self, run: Run) -> object:
-        value = self._contract.call(self._pipeline.function, run.parameters)
-        if self._pipeline.kind is Kind.ASYNC_GENERATOR:
-            return await drain_async(value, run, self._pipeline.text, None)  # type: ignore[arg-type]  # by its kind
-        return await cast(Awaitable[object], value)
-
-    async def _in_place(self, run: Run, outcome: Outcome, timeout: float | None) -> bool:
+    async def _in_place(self, run: Run, outcome: Outcome) -> None:
         run.inline = True
-        self._work(run, outcome)
+        try:
+            outcome.parameters_json, outcome.outputs_json = self._work(run)
+            outcome.status = Status.COMPLETED
+        except BaseException as error:  # boundary: user code may raise anything; it must not reach the server
+            _fail(run, outcome, error)
         if run.children:
             await run.settle(cancel=outcome.status is not Status.COMPLETED)
-        return False
 
-    async def _in_thread(self, run: Run, outcome: Outcome, timeout: float | None) -> bool:
-        loop = run.loop
-        waiter: asyncio.Future[Call[None] | None] = loop.create_future()
+    async def _in_thread(self, run: Run, outcome: Outcome) -> None:
+        waiter: asyncio.Future[Call[Texts] | None] = run.loop.create_future()
 
-        def end(call: Call[None]) -> None:
-            if waiter.done():
-                self._on_abandoned_end(run, outcome)
-            else:
+        def end(call: Call[Texts]) -> None:
+            if not waiter.done():
                 waiter.set_result(call)
+            elif outcome.abandoned:
+                self._on_abandoned_end(run, outcome)
 
         def give_up() -> None:
             if not waiter.done():
                 waiter.set_result(None)
 
-        # The thread fills in an outcome of its own, so that one which ends late cannot touch an answer already given.
-        late = Outcome(run.id, run.name)
-        call = run.executor.submit(lambda: self._work(run, late), end)
+        call = run.executor.submit(partial(self._work, run), end)
         run.on_cancel = give_up
-        handle = None if timeout is None else loop.call_later(timeout, run.cancel, TIMEOUT)
         try:
             ended = await waiter
         except asyncio.CancelledError:
-            call.abandoned = True
+            call.abandoned = outcome.abandoned = True
             run.cancel("the request was cancelled")
             raise
-        finally:
-            if handle is not None:
-                handle.cancel()
         if ended is None:
-            call.abandoned = True
-            outcome.parameters_json = self._contract.dump_parameters(run.parameters)
-            self._fail(run, outcome, RunCanceled(run.cancel_reason), timeout)
-            return True
-        outcome.parameters_json = late.parameters_json
-        outcome.outputs_json = late.outputs_json
-        outcome.status = late.status
-        outcome.error = late.error
+            call.abandoned = outcome.abandoned = True
+            outcome.parameters_json = self._dump_parameters(run.parameters)
+            _fail(run, outcome, RunCanceled(run.cancel_reason))
+            return
+        if ended.value is not None:
+            outcome.parameters_json, outcome.outputs_json = ended.value
+            outcome.status = Status.COMPLETED
+        elif ended.error is not None:
+            _fail(run, outcome, ended.error)
         if run.children:
             await run.settle(cancel=outcome.status is not Status.COMPLETED)
-        return False
 
-    def _work(self, run: Run, outcome: Outcome) -> None:
-        """Run a sync pipeline in the thread that calls."""
+    def _work(self, run: Run) -> Texts:
+        """Run a sync pipeline in the thread that calls; return the JSON of its parameters and outputs."""
         token = current.set(StepContext(run, None))
         try:
-            outcome.parameters_json = self._contract.dump_parameters(run.parameters)
-            value = self._contract.call(self._pipeline.function, run.parameters)
-            if self._pipeline.kind is Kind.GENERATOR:
-                items = cast(Generator[object, None, None], value)
-                value = drain(items, run, self._pipeline.text, None)
-            outcome.outputs_json = self._contract.dump_outputs(value)
-            outcome.status = Status.COMPLETED
-        except BaseException as error:  # boundary: user code may raise anything; it must not reach the server
-            self._fail(run, outcome, error, None)
+            parameters = self._dump_parameters(run.parameters)
+            value = self._call(run.parameters)
+            if self._kind is Kind.GENERATOR:
+                value = drain(cast("Generator[object, None, None]", value), run, self._text, None)
+            return parameters, self._dump_outputs(value)
         finally:
             current.reset(token)
 
-    @staticmethod
-    def _fail(run: Run, outcome: Outcome, error: BaseException, timeout: float | None) -> None:
-        outcome.outputs_json = None
-        if run.cancel_reason == TIMEOUT:
-            outcome.status = Status.TIMED_OUT
-            outcome.error = RunTimeoutError(timeout or 0.0)
-        elif run.cancel_reason is not None:
-            outcome.status = Status.CANCELED
-            outcome.error = RunCanceled(run.cancel_reason)
-        else:
-            outcome.status = Status.FAILED
-            outcome.error = error
+
+def _fail(run: Run, outcome: Outcome, error: BaseException) -> None:
+    outcome.outputs_json = None
+    if run.cancel_reason == TIMEOUT:
+        outcome.status = Status.TIMED_OUT
+        outcome.error = RunTimeoutError(run.timeout)
+    elif run.cancel_reason is not None:
+        outcome.status = Status.CANCELED
+        outcome.error = RunCanceled(run.cancel_reason)
+    else:
+        outcome.status = Status.FAILED
+        outcome.error = error
 
 
 def _is_ours(run: Run, task: "asyncio.Task[object]") -> bool:

@@ -37,7 +37,7 @@ from asgipipe.pipelines.syntax import (
 T = TypeVar("T")
 
 MAX_NODES = 2000
-MAX_VISITS = 50_000  # expressions and statements, those of helpers and repeated passes included
+MAX_VISITS = 20_000  # expressions and statements, those of helpers and repeated passes included
 MAX_DEPTH = 8  # helpers calling helpers
 MAX_PASSES = 3  # through a loop's body
 MAX_ALTERNATIVES = 16
@@ -311,6 +311,17 @@ def _member(owner: object, name: str) -> object:
     return owner if name in ("submit", "map") else attribute(owner, name)
 
 
+def _step_in(target: object) -> StepLike | None:
+    """Return the step or pipeline that calling `target` runs: itself, or the one in a partial."""
+    for _ in range(MAX_DEPTH):
+        if is_node(target):
+            return target
+        if not is_a(target, functools.partial):
+            return None
+        target = target.func
+    return None
+
+
 def _members(owner: Value, name: str) -> Value:
     found = tuple(_member(candidate, name) for candidate in owner.objects)
     return Value(owner.sources, () if any(member is UNKNOWN for member in found) else found)
@@ -405,6 +416,8 @@ class _Reading:
         self.complete = True
         self.nodes: dict[str, Node] = {}
         self.edges: dict[Edge, None] = {}
+        self.calls = 0  # of steps, those of repeated passes included
+        self.barren: set[FunctionNode] = set()  # helpers that turned out to have nothing to do with steps
         self._ids: dict[_Key, str] = {}
         self._package = ""
         self._visits = 0
@@ -439,6 +452,7 @@ class _Reading:
 
     def add(self, key: _Key, node: Node, sources: frozenset[str]) -> Value:
         """Add a node, unless an earlier pass met the same call, and the edges to it; return its result."""
+        self.calls += 1
         if key not in self._ids:
             if len(self.nodes) >= MAX_NODES:
                 raise _CutError
@@ -810,8 +824,8 @@ class _Frame:
 
     def _call_object(self, node: ast.Call, target: object, callee: Value, given: _Arguments) -> Value:
         sources = callee.sources | given.sources
-        if is_node(target):
-            return self._call_step(node, target, sources)
+        if step := _step_in(target):
+            return self._call_step(node, step, sources)
         if is_a(target, _LocalFunction):
             return self._enter_local(node, target, given)
         known = _known_call(target, node, given, sources)
@@ -841,7 +855,7 @@ class _Frame:
                 self._call_object(node, function, value, given.without(value))
                 for value in given.values
                 for function in value.objects
-                if is_node(function) or is_a(function, _LocalFunction) or self._reading.inner(function)
+                if _step_in(function) or is_a(function, _LocalFunction) or self._reading.inner(function)
             ]
         return _blend(results) if results else Value(sources)
 
@@ -853,11 +867,16 @@ class _Frame:
 
     def _enter(self, node: ast.Call, plain: Plain, function: FunctionNode, given: _Arguments) -> Value:
         place = self._inside(node, function)
-        if place is None:
+        given = _with_wrapped(plain, given)
+        if place is None or (function in self._reading.barren and not any(value.objects for value in given.values)):
             return Value(given.sources)
+        before = self._reading.calls
         frame = _Frame(self._reading, plain.function, local_names(function), place)
-        frame.env = _parameters(function.args, _with_wrapped(plain, given), _default_steps(plain.function))
-        return frame.run(function) or Value()
+        frame.env = _parameters(function.args, given, _default_steps(plain.function))
+        result = frame.run(function) or Value()
+        if self._reading.calls == before:
+            self._reading.barren.add(function)
+        return result
 
     def _enter_local(self, node: ast.Call, local: _LocalFunction, given: _Arguments) -> Value:
         place = self._inside(node, local.node)

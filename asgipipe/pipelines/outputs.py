@@ -60,9 +60,9 @@ class _Output:
 def output_names(function: Callable[..., object], hints: Mapping[str, object]) -> OutputShape:
     """Decide the outputs of `function`, whose annotations are `hints`.
 
-    The first that there is of: the name in `Annotated[T, "name"]`, around the return annotation or the items of a tuple;
-    the name of the step output that is returned, `<step>.<output>` where two clash; `output`, or `output_0`, `output_1`
-    ... for a tuple of fixed length.
+    The first of these that there is: the name in `Annotated[T, "name"]`, around the return annotation or an item of its
+    tuple; the name of the step output that is returned, `<step>.<output>` where two clash; `output`, or `output_0`,
+    `output_1` ... for a tuple of fixed length.
 
     Raises DefinitionError for a name that is empty or written twice.
     """
@@ -100,7 +100,7 @@ def _undeclared_tuple(function: Callable[..., object], count: int, returned: Val
     return OutputShape(_names(function, [None] * count, items), tuple(map(_step_annotation, items)), multiple=True)
 
 
-# What is returned
+# The returned value
 
 _being_decided: ContextVar[frozenset[FunctionType]] = ContextVar("_being_decided", default=frozenset())
 

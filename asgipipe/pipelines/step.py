@@ -114,14 +114,17 @@ class Step(Generic[P, R]):
         if context is None:
             return self.function(*args, **kwargs)
         run = context.run
-        if not self.kind.is_async:
-            return self._run_sync(run, args, kwargs)
-        call = AsyncStepCall(self, run, args, kwargs)
-        if asyncio._get_running_loop() is None:  # in a thread of the pipeline's, where nobody can await
-            return cast(R, run.wait_for(call))
-        if run.inline:
-            raise DefinitionError(f"step {self.name!r} is async: a sync pipeline with blocking=False cannot await it")
-        return cast(R, call)
+        if self.kind is Kind.SYNC and self._plain and run.listener is None:
+            if run.cancel_reason is not None:
+                run.checkpoint()
+            token = current.set(StepContext(run, self.name))
+            try:
+                return self.function(*args, **kwargs)
+            finally:
+                current.reset(token)
+        if self.kind.is_async:
+            return cast(R, self._call_async(run, args, kwargs))
+        return cast(R, self._call_sync(run, args, kwargs))
 
     @overload
     def submit(
@@ -145,14 +148,22 @@ class Step(Generic[P, R]):
 
     # Inside a run
 
-    def _run_sync(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> R:
-        if run.cancel_reason is not None:
-            run.checkpoint()
+    def _call_async(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        in_loop = asyncio._get_running_loop() is not None
+        if in_loop and run.inline:
+            raise DefinitionError(f"step {self.name!r} is async: a sync pipeline with blocking=False cannot await it")
+        if self.kind is Kind.ASYNC_GENERATOR:
+            call: Awaitable[object] = StreamCall(self, run, args, kwargs)
+        else:
+            call = self._execute(run, args, kwargs)
+        # Without a running loop this is a thread of the pipeline's, where nobody can await.
+        return call if in_loop else run.wait_for(call)
+
+    def _call_sync(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        run.checkpoint()
         token = current.set(StepContext(run, self.name))
         try:
-            if self._plain and run.listener is None and self.kind is Kind.SYNC:
-                return self.function(*args, **kwargs)  # type: ignore[arg-type]  # checked by __call__'s signature
-            return cast(R, self._attempt_sync(run, args, kwargs))
+            return self._attempt_sync(run, args, kwargs)
         finally:
             current.reset(token)
 
@@ -196,6 +207,54 @@ class Step(Generic[P, R]):
             return drain(cast(Generator[object, None, None], result), run, self.text, self.name)
         return result
 
+    async def _execute(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        if run.cancel_reason is not None:
+            run.checkpoint()
+        token = current.set(StepContext(run, self.name))
+        try:
+            if self._plain and run.listener is None and self.kind is Kind.ASYNC:
+                return await cast(Awaitable[object], self.function(*args, **kwargs))  # type: ignore[arg-type]  # see above
+            return await self._attempt_async(run, args, kwargs)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # In a task of its own (gather, TaskGroup) either of them would stop the event loop and with it the server.
+            raise StepExitError(self.name, error) from error
+        finally:
+            current.reset(token)
+
+    async def _attempt_async(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        for attempt in range(1, self.retries + 2):
+            self.announce(run, "step_started", {"attempt": attempt})
+            try:
+                value = await self._in_time_async(run, args, kwargs)
+            except Exception as error:  # boundary: whatever the step raised is told, then retried or passed on
+                self.announce_failure(run, attempt, error)
+                if attempt > self.retries:
+                    raise
+                await asyncio.sleep(self.retry_delay)
+            else:
+                run.checkpoint()
+                self.announce(run, "step_completed", {"attempt": attempt})
+                return value
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _in_time_async(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        if self.timeout is None:
+            return await self._value_async(run, args, kwargs)
+        scope = asyncio.timeout(self.timeout)
+        try:
+            async with scope:
+                return await self._value_async(run, args, kwargs)
+        except TimeoutError as error:
+            if scope.expired():
+                raise StepTimeoutError(self.name, self.timeout) from error
+            raise  # the step's own TimeoutError
+
+    async def _value_async(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        result: object = self.function(*args, **kwargs)  # type: ignore[arg-type]  # checked by __call__'s signature
+        if self.kind is Kind.ASYNC_GENERATOR:
+            return await drain_async(cast("AsyncGenerator[object, None]", result), run, self.text, self.name)
+        return await cast(Awaitable[object], result)
+
     def announce(self, run: Run, event_type: str, data: dict[str, object]) -> None:
         if run.listener is not None:
             run.listener(event_type, self.name, data)
@@ -207,8 +266,8 @@ class Step(Generic[P, R]):
             run.listener("step_failed" if last else "retrying", self.name, data)
 
 
-class AsyncStepCall(Awaitable[object]):
-    """An async step that was called in a run: awaiting it gives the value, iterating over it the items of a generator."""
+class StreamCall(Awaitable[object]):
+    """An async generator step that was called in a run: awaiting it gives the value, iterating over it the items."""
 
     __slots__ = ("_args", "_kwargs", "_run", "_step")
 
@@ -221,67 +280,11 @@ class AsyncStepCall(Awaitable[object]):
         self._kwargs = kwargs
 
     def __await__(self) -> Generator[object, object, object]:
-        return self.execute().__await__()
+        return self._step._execute(self._run, self._args, self._kwargs).__await__()
 
-    def __aiter__(self) -> AsyncIterator[object]:
-        if self._step.kind is not Kind.ASYNC_GENERATOR:
-            raise TypeError(f"step {self._step.name!r} is not a generator; await it")
-        return self._items()
-
-    async def execute(self) -> object:
+    async def __aiter__(self) -> AsyncIterator[object]:
         step, run = self._step, self._run
-        run.checkpoint()
-        token = current.set(StepContext(run, step.name))
-        try:
-            if step._plain and run.listener is None and step.kind is Kind.ASYNC:
-                return await cast(Awaitable[object], step.function(*self._args, **self._kwargs))
-            return await self._attempt()
-        except (SystemExit, KeyboardInterrupt) as error:
-            # In a task of its own (gather, TaskGroup) either of them would stop the event loop and with it the server.
-            raise StepExitError(step.name, error) from error
-        finally:
-            current.reset(token)
-
-    async def _attempt(self) -> object:
-        step, run = self._step, self._run
-        for attempt in range(1, step.retries + 2):
-            step.announce(run, "step_started", {"attempt": attempt})
-            try:
-                value = await self._in_time()
-            except Exception as error:  # boundary: whatever the step raised is told, then retried or passed on
-                step.announce_failure(run, attempt, error)
-                if attempt > step.retries:
-                    raise
-                await asyncio.sleep(step.retry_delay)
-            else:
-                run.checkpoint()
-                step.announce(run, "step_completed", {"attempt": attempt})
-                return value
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    async def _in_time(self) -> object:
-        step = self._step
-        if step.timeout is None:
-            return await self._value()
-        scope = asyncio.timeout(step.timeout)
-        try:
-            async with scope:
-                return await self._value()
-        except TimeoutError as error:
-            if scope.expired():
-                raise StepTimeoutError(step.name, step.timeout) from error
-            raise  # the step's own TimeoutError
-
-    async def _value(self) -> object:
-        result = self._step.function(*self._args, **self._kwargs)
-        if self._step.kind is Kind.ASYNC_GENERATOR:
-            items = cast(AsyncGenerator[object, None], result)
-            return await drain_async(items, self._run, self._step.text, self._step.name)
-        return await cast(Awaitable[object], result)
-
-    async def _items(self) -> AsyncIterator[object]:
-        step, run = self._step, self._run
-        items = cast(AsyncGenerator[object, None], step.function(*self._args, **self._kwargs))
+        items = cast("AsyncGenerator[object, None]", step.function(*self._args, **self._kwargs))
         step.announce(run, "step_started", {"attempt": 1})
         try:
             async for item in items:

@@ -12,7 +12,7 @@ import inspect
 import linecache
 import sys
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import (
     CodeType,
@@ -153,7 +153,7 @@ def _find(function: FunctionType) -> FunctionNode | None:
     return nodes[0] if len(nodes) == 1 else _nearest(nodes, code)
 
 
-@functools.lru_cache(maxsize=4)  # the steps of a module are defined one after the other
+@functools.lru_cache(maxsize=8)  # what is read together was defined together
 def _functions_in(source: str) -> Mapping[tuple[str, int], tuple[FunctionNode, ...]]:
     """Return the functions of a module by their code's name and first line, as the compiler writes them."""
     try:
@@ -174,13 +174,14 @@ def _first_line(node: FunctionNode) -> tuple[str, int]:
     return node.name, min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
-def _nearest(nodes: Collection[FunctionNode], code: CodeType) -> FunctionNode | None:
+def _nearest(nodes: Sequence[FunctionNode], code: CodeType) -> FunctionNode | None:
     """Choose among functions that begin on one line: the smallest that encloses most of the code's instructions."""
-    if not nodes:
-        return None
-    scored = sorted((-_enclosed(node, code), _extent(node), index) for index, node in enumerate(nodes))
-    best, second = scored[0], scored[1]
-    return None if best[:2] == second[:2] else list(nodes)[best[2]]
+    found, enclosed = None, 0
+    for node in sorted(nodes, key=_extent):
+        count = _enclosed(node, code)
+        if count > enclosed:
+            found, enclosed = node, count
+    return found
 
 
 def _enclosed(node: FunctionNode, code: CodeType) -> int:
@@ -204,6 +205,7 @@ def parameter_names(arguments: ast.arguments) -> tuple[str, ...]:
     return tuple(argument.arg for argument in every if argument is not None)
 
 
+@functools.lru_cache(maxsize=128)
 def local_names(node: FunctionNode) -> frozenset[str]:
     """Return the parameters and every name the function binds itself."""
     body = [node.body] if isinstance(node, ast.Lambda) else node.body

@@ -1,23 +1,23 @@
 """The app-runner contract: the core owns the flow, an adapter converts and registers."""
 
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from asgipipe.errors import DefinitionError, SourceError
+from asgipipe.errors import DefinitionError, HTTPError, MethodNotAllowedError, SourceError
 from asgipipe.http.application import layered
 from asgipipe.http.binding import Limits, bind, build_handler, wants_framework
 from asgipipe.http.builtin import BuiltIn, reading_paths
 from asgipipe.http.dashboard import dashboard
 from asgipipe.http.dispatch import Dispatcher, FallbackEndpoint
 from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.exchange import exchange_of
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.routes import Routes
-from asgipipe.http.types import ASGIApp
+from asgipipe.http.types import ASGIApp, Scope
 from asgipipe.pipelines.callables import name_of
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.runners import extension
@@ -65,6 +65,7 @@ class BaseDeploymentAppRunner(ABC):
         self._native: list[tuple[EndpointSpec, object]] = []
         self._framework: list[tuple[EndpointSpec, Handler]] = []
         self.asgi_app: object = None
+        self.routes = Routes(())
 
     # What an adapter implements
 
@@ -103,7 +104,7 @@ class BaseDeploymentAppRunner(ABC):
         settings = self.settings
         for spec in settings.custom_endpoints:
             self._prepare(spec)
-        routes = self._routes()
+        routes = self.routes = self._routes()
         self.asgi_app = self.create_app(FallbackEndpoint(routes))
         for endpoint in routes.endpoints:
             self.add_endpoint(endpoint)
@@ -126,12 +127,17 @@ class BaseDeploymentAppRunner(ABC):
             dispatcher,
             settings,
             keys=self._keys,
-            is_open=routes.is_open,
+            open_list=routes,
             exempt=reading_paths(built_in) - {endpoint.path for endpoint in self._custom},
             lifecycle=self.lifecycle,
             metrics=self.service.metrics,
             custom=partial(wrapped, specs=[spec for spec in settings.custom_middlewares if not spec.native]),
         )
+
+    def refused_method(self, scope: Scope) -> HTTPError | None:
+        """Return the 405 for a path of ours, with every method that it answers; frameworks name those of one route."""
+        allowed = self.routes.allowed(exchange_of(scope).path)
+        return MethodNotAllowedError(sorted(allowed)) if allowed else None
 
     async def run_in_thread(self, function: Callable[[], T]) -> T:
         """Run `function` in the deployment's own threads."""

@@ -17,7 +17,7 @@ from asgipipe.errors import DefinitionError, HTTPError, InternalError
 from asgipipe.http.endpoint import Endpoint
 from asgipipe.http.problems import refuse
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
-from asgipipe.http.binding.failure import meant_for_client
+from asgipipe.http.binding.failure import failed, meant_for_client
 from asgipipe.pipelines.callables import kind_of
 from asgipipe.runners.base import BaseDeploymentAppRunner, Handler
 from asgipipe.settings import EndpointSpec, MiddlewareSpec
@@ -32,7 +32,8 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
 
     def create_app(self, fallback: ASGIApp) -> Starlette:
         options: dict[str, Any] = dict(self.settings.app_kwargs)  # any keyword argument of Starlette's
-        handlers = {HTTPError: _on_refusal, HTTPException: _on_exception, **options.pop("exception_handlers", {})}
+        handlers = {HTTPError: self._on_refusal, HTTPException: self._on_exception}
+        handlers |= options.pop("exception_handlers", {})
         app = Starlette(exception_handlers=handlers, **options)
         # No redirects between /x and /x/: their Location is made from the Host header.
         app.router.redirect_slashes = False
@@ -71,6 +72,15 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
     def lifespan(self) -> AbstractAsyncContextManager[Mapping[str, object] | None]:
         return self.asgi_app.router.lifespan_context(self.asgi_app)
 
+    def _on_refusal(self, request: Request, error: Exception) -> Any:
+        return _Refusal(error if isinstance(error, HTTPError) else InternalError())
+
+    def _on_exception(self, request: Request, error: Exception) -> Any:
+        if not isinstance(error, HTTPException):
+            return _Refusal(InternalError())
+        refused = self.refused_method(request.scope) if error.status_code == 405 else None
+        return _Refusal(refused or meant_for_client(error) or failed(request.url.path, error))
+
     def _in_thread(self, handler: Handler) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> object:
             return await self.run_in_thread(partial(handler, request))
@@ -108,11 +118,3 @@ class _Refusal:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await refuse(scope, send, self._error)
-
-
-def _on_refusal(request: Request, error: Exception) -> Any:
-    return _Refusal(error if isinstance(error, HTTPError) else InternalError())
-
-
-def _on_exception(request: Request, error: Exception) -> Any:
-    return _Refusal(meant_for_client(request.url.path, error) if isinstance(error, HTTPException) else InternalError())

@@ -22,8 +22,11 @@ from typing import Protocol
 
 logger = logging.getLogger("asgipipe.servers")
 
-_ABANDON_TIME = 0.5
+_ABANDON_TIME = 0.3
 """Seconds that cancelled runs have to answer their clients."""
+
+HURRY: int = getattr(signal, "SIGQUIT", signal.SIGTERM)
+"""What the parent of a supervised process sends when it was told to stop a second time."""
 
 Handler = Callable[[int, FrameType | None], object] | int | None
 
@@ -50,16 +53,17 @@ class Drain:
     application is starting, `while_starting` is called instead of draining; set it to None when it has started.
 
     In a supervised process only SIGTERM drains: the parent forwards it, so the SIGINT that a terminal sends to every
-    process of the command, and a second SIGTERM of a service manager that signals them all, mean nothing more. SIGQUIT
-    is how the parent says that it was asked twice.
+    process of the command, and a second SIGTERM of a service manager that signals them all, mean nothing more.
+    `on_signal` is called in the signal handler, once, before anything else.
     """
 
     def __init__(self, lifecycles: Sequence[Drainable], timeout: float) -> None:
         self.begun = False
         self.cut = False
-        self.while_starting: Callable[[], None] | None = None
+        self.while_starting: Callable[[], object] | None = None
+        self.on_signal: Callable[[], object] | None = None
+        self.timeout = timeout
         self._lifecycles = lifecycles
-        self._timeout = timeout
         self._previous: dict[int, Handler] = {}
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -69,7 +73,7 @@ class Drain:
         self._loop = asyncio.get_running_loop()
         if threading.current_thread() is not threading.main_thread():
             return False
-        for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGQUIT] if supervised() else [])):
+        for number in {int(signal.SIGTERM), int(signal.SIGINT), *([HURRY] if supervised() else [])}:
             self._previous[number] = signal.getsignal(number)
             signal.signal(number, self._handle)
         return True
@@ -84,6 +88,9 @@ class Drain:
     # Signals arrive between any two instructions of the event loop's thread: only note them there.
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        on_signal, self.on_signal = self.on_signal, None
+        if on_signal is not None:
+            on_signal()
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._signalled, number)
 
@@ -92,7 +99,7 @@ class Drain:
             return
         if not self.begun and number in {signal.SIGTERM, signal.SIGINT}:
             self._begin(number)
-        elif not supervised() or number == signal.SIGQUIT:
+        elif not supervised() or number == HURRY:
             self._hurry(number)
 
     def _begin(self, number: int) -> None:
@@ -115,14 +122,14 @@ class Drain:
 
     async def _drain(self, number: int) -> None:
         name, waiting = signal.Signals(number).name, self._in_flight()
-        logger.info("%s: draining, %d in flight, %g s at most", name, waiting, self._timeout)
+        logger.info("%s: draining, %d in flight, %g s at most", name, waiting, self.timeout)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 for lifecycle in self._lifecycles:
                     await lifecycle.drained()
         except TimeoutError:
             self.cut = True
-            logger.warning("%d still in flight after %g s: cancelled", self._in_flight(), self._timeout)
+            logger.warning("%d still in flight after %g s: cancelled", self._in_flight(), self.timeout)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ABANDON_TIME):
                     await asyncio.gather(*(lifecycle.abandon() for lifecycle in self._lifecycles))
@@ -133,8 +140,7 @@ class Drain:
         return sum(lifecycle.active for lifecycle in self._lifecycles)
 
     def _pass_on(self, number: int) -> None:
-        # A supervised process is stopped by SIGQUIT, which servers give another meaning, or none.
-        number = signal.SIGTERM if number == signal.SIGQUIT else number
+        number = signal.SIGTERM if number == HURRY else number  # servers give SIGQUIT another meaning, or none
         previous = self._previous.get(number)
         if callable(previous):
             previous(number, None)

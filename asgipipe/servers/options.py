@@ -42,6 +42,10 @@ _REFUSED: Mapping[str, str] = {
 }
 
 
+_RELOAD_DRAIN = 1.0
+"""Seconds that requests have to finish when a source file changed: nobody edits while they wait for 25."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
     """What one server command needs to know; it crosses to worker processes, so it holds plain values only.
@@ -87,7 +91,9 @@ def server_options(settings: Sequence[DeploymentSettings], names: Sequence[str])
         reload=first.uvicorn_reload,
         log_level=int(first.log_level),
         log_format=first.log_format,
-        drain_timeout=max(each.drain_timeout for each in settings),
+        drain_timeout=min(
+            max(each.drain_timeout for each in settings), _RELOAD_DRAIN if first.uvicorn_reload else float("inf")
+        ),
         stop_timeout=2 * sum(each.hook_timeout for each in settings),
         limits=ProtocolLimits(
             receive_timeout=max(each.receive_timeout for each in settings),

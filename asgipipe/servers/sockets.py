@@ -1,16 +1,29 @@
 """The socket that a server listens on, bound before anything is started, so that a taken port is one clear message."""
 
+import contextlib
 import errno
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from asgipipe.errors import ServerError
 from asgipipe.servers.options import ServerOptions
 
 
-def bind(options: ServerOptions) -> socket.socket:
-    """Return a bound socket that does not listen yet. Raises ServerError."""
+@contextlib.contextmanager
+def bound(options: ServerOptions) -> Iterator[socket.socket]:
+    """A bound socket that does not listen yet; it is closed afterwards. Raises ServerError."""
+    path = options.uvicorn.get("uds")
+    with contextlib.closing(_bind(options)) as listener:
+        try:
+            yield listener
+        finally:
+            if path is not None:
+                Path(path).unlink(missing_ok=True)
+
+
+def _bind(options: ServerOptions) -> socket.socket:
     descriptor, path = options.uvicorn.get("fd"), options.uvicorn.get("uds")
     if descriptor is not None:
         try:

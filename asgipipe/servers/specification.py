@@ -18,8 +18,6 @@ from asgipipe.errors import ServerError
 VARIABLE = "ASGIPIPE_SPECIFICATION"
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Specification:
     """One command line, as strings.

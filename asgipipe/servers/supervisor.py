@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -21,19 +21,18 @@ from time import monotonic
 from types import FrameType
 
 from asgipipe.errors import ServerError
+from asgipipe.servers.drain import HURRY
 from asgipipe.servers.options import ServerOptions
 from asgipipe.servers.worker import PING, READY, STARTUP_FAILURE, work
 
 logger = logging.getLogger("asgipipe.servers")
 
 _SPAWN = multiprocessing.get_context("spawn")
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 _CLEAN_UP = 3.0
 """Seconds that the other workers have to clean up when one of them failed to start."""
 _LONGEST_PAUSE = 10.0
 """Seconds between two attempts to replace a worker that keeps dying."""
-_RELOAD_STOP = 2.0
-"""Seconds that a changed application has to stop before it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,10 @@ class _Worker:
     def tell_to_stop(self, within: float) -> None:
         self.kill_at = monotonic() + within
         self.signal(signal.SIGTERM)
+
+    def next_check(self, health_check: float) -> float:
+        """When to ask whether the worker is alive, or, when it was asked, when to stop believing it."""
+        return self.heard_at + (health_check / 4 if self.asked_at is None else health_check)
 
     def close(self) -> None:
         self.connection.close()
@@ -158,7 +161,7 @@ class Supervisor:
         if self._start_at is not None:
             times.append(self._start_at)
         if self._served and not self._stopping:
-            times += [worker.heard_at + self._timings.health_check / 4 for worker in self._workers]
+            times += [worker.next_check(self._timings.health_check) for worker in self._workers]
         return max(0.0, min(times) - monotonic()) if times else None
 
     def _check_times(self) -> None:
@@ -167,7 +170,7 @@ class Supervisor:
             if worker.kill_at is not None and now >= worker.kill_at:
                 logger.error("worker %s does not end and is killed", worker.process.pid)
                 worker.kill_at = None
-                worker.signal(signal.SIGKILL)
+                worker.process.kill()
                 self._status = self._status or 1
             elif self._served and not self._stopping:
                 self._ask(worker, now)
@@ -189,15 +192,16 @@ class Supervisor:
             self._became_ready(worker)
 
     def _ask(self, worker: _Worker, now: float) -> None:
-        if worker.connection.closed:
+        if now < worker.next_check(self._timings.health_check) or worker.connection.closed:
             return
-        if worker.asked_at is None and now - worker.heard_at >= self._timings.health_check / 4:
+        if worker.asked_at is None:
             worker.asked_at = now
             with suppress(OSError):
                 worker.connection.send_bytes(PING)
-        elif worker.asked_at is not None and worker.ready and now - worker.heard_at >= self._timings.health_check:
+        else:
             logger.error("worker %s was silent for %g s and is killed", worker.process.pid, now - worker.heard_at)
-            worker.signal(signal.SIGKILL)
+            worker.heard_at = now
+            worker.process.kill()
 
     def _became_ready(self, worker: _Worker) -> None:
         worker.ready = True
@@ -254,7 +258,7 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         for worker in self._workers:
-            worker.signal(signal.SIGKILL)
+            worker.process.kill()
             worker.close()
         self._workers.clear()
 
@@ -266,7 +270,7 @@ class Supervisor:
             return
         logger.warning("%s again: stopping now", name)
         for worker in self._workers:
-            worker.signal(signal.SIGQUIT)
+            worker.signal(HURRY)
 
     # Reloading
 
@@ -277,7 +281,7 @@ class Supervisor:
             self._start_missing()
         for worker in self._workers:
             worker.told_at = monotonic()
-            worker.tell_to_stop(_RELOAD_STOP)
+            worker.tell_to_stop(self._timings.stop)
 
     def _ended_while_reloading(self, worker: _Worker, status: int | None) -> None:
         if worker.told_at is not None:

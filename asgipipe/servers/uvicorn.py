@@ -1,7 +1,7 @@
 """Serving with uvicorn: in this process, or in workers that this process looks after.
 
-Exit status: 0 after a clean end, also by SIGTERM or ctrl-C (uvicorn itself would end by the signal, which service managers
-take for a failure); 1 when requests or hooks were cut short; 3 when the server did not start.
+Exit status: 0 after a clean end, also by SIGTERM or ctrl-C (uvicorn itself would end by the signal, which some service
+managers take for a failure); 1 when requests or hooks were cut short; 3 when the server did not start.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from asgipipe import logs
+from asgipipe.errors import ServerError
 from asgipipe.servers import banner, deadline, sockets
 from asgipipe.servers import specification as specifications
 from asgipipe.servers.application import Plan, ServedApplication, build, plan
@@ -28,6 +29,9 @@ logger = logging.getLogger("asgipipe.servers")
 
 _LAST_CLIENTS = 0.2
 """Seconds that clients have to take their last bytes when everything was drained or cut."""
+
+_WEBSOCKET_MESSAGE = 1024 * 1024
+"""Bytes of the longest WebSocket message."""
 
 _HEALTH_CHECK = 60.0
 """Seconds that a worker may hold the interpreter lock before it is replaced."""
@@ -44,7 +48,7 @@ def run(specification: Specification) -> int:
     if any(each.settings.generate_auth_key and not each.auth_keys for each in plans):
         specification = replace(specification, generated_key=secrets.token_urlsafe(32))
         plans = plan(specification)
-    with contextlib.closing(sockets.bind(options)) as listener:
+    with sockets.bound(options) as listener:
         if options.workers > 1 or options.reload:
             return _supervise(specification, plans, options, listener)
         application = build(specification, plans)
@@ -60,7 +64,7 @@ def _announce(
 def _supervise(
     specification: Specification, plans: Sequence[Plan], options: ServerOptions, listener: socket.socket
 ) -> int:
-    from asgipipe.servers.reload import watched_changes  # noqa: PLC0415
+    from asgipipe.servers.reload import watched_changes
     from asgipipe.servers.supervisor import Supervisor, Timings
 
     for each in plans:
@@ -101,9 +105,10 @@ def serve(
     Raises the UserError that kept the application from starting.
     """
     application.reports_failure = True
-    server = _Server(_Config(application, options), application, on_started)
+    application.drain.timeout = options.drain_timeout
+    server = _Server(_Config(application, options), application, options, on_started)
     try:
-        with _quiet_signals(server):
+        with _quiet_signals(server), server.guard:
             server.run([listener])
     except SystemExit as request:  # uvicorn's way out of a start that failed
         if application.failure is not None:
@@ -137,7 +142,7 @@ class _Config(uvicorn.Config):
     def __init__(self, application: ServedApplication, options: ServerOptions) -> None:
         self._options = options
         others = {name: value for name, value in options.uvicorn.items() if name not in _HANDLED_HERE}
-        defaults = {"access_log": False, "timeout_keep_alive": 5} | others
+        defaults = {"access_log": False, "ws_max_size": _WEBSOCKET_MESSAGE} | others
         super().__init__(
             application,
             interface="asgi3",
@@ -156,6 +161,12 @@ class _Config(uvicorn.Config):
         if not self.access_log:
             logging.getLogger("uvicorn.access").propagate = False
 
+    def load(self) -> None:
+        try:
+            super().load()
+        except OSError as error:  # the only files that uvicorn opens here
+            raise ServerError(f"the TLS certificate or key cannot be used: {error}") from error
+
 
 # uvicorn's arguments that are for the parent process: the socket is bound, and workers are watched, there.
 _HANDLED_HERE = {"uds", "fd", "reload_dirs", "timeout_worker_healthcheck"}
@@ -169,9 +180,13 @@ def _not_repeated(record: logging.LogRecord) -> bool:
 class _Server(uvicorn.Server):
     """uvicorn's server, which says when it has started and is certain to end."""
 
-    def __init__(self, config: _Config, application: ServedApplication, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: _Config, application: ServedApplication, options: ServerOptions, on_started: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._application = application
+        self.guard = deadline.Guard()
+        self._drain = application.drain
+        self._drain.on_signal = lambda: self.guard.end_within(options.drain_timeout + options.stop_timeout + 2.0)
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -180,15 +195,11 @@ class _Server(uvicorn.Server):
         except OSError:
             await self.lifespan.shutdown()  # the application has started already
             raise
-        options = self.config._options  # noqa: SLF001
-        self._application.drain.on_signal = lambda: deadline.end_within(
-            options.drain_timeout + options.stop_timeout + 2.0
-        )
         self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._application.drain.begun:
+        if self._drain.begun:
             # wait_for, where this ends up, takes fractions of a second.
             self.config.timeout_graceful_shutdown = _LAST_CLIENTS  # type: ignore[assignment]
         await super().shutdown(sockets)
-        deadline.end_within(0.2 if self._application.drain.cut else 5.0)
+        self.guard.end_within(0.2 if self._drain.cut else 5.0)

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from asgipipe import logs
 from asgipipe.errors import ServerError, UserError
+from asgipipe.servers import deadline
 from asgipipe.servers import specification as specifications
 from asgipipe.servers.options import ServerOptions
 
@@ -38,7 +39,7 @@ def work(options: ServerOptions, listener: socket.socket, parent: Connection) ->
     except Exception as error:  # boundary: nothing may be served by half
         logger.exception("a worker did not start")
         _report(f"a worker did not start: {type(error).__name__}: {str(error)[:300]}")
-    logging.shutdown()
+    deadline.end_within(1.0)  # threads of the user's, which Python would wait for
     sys.exit(status)
 
 

@@ -5,7 +5,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from time import perf_counter, time
+from time import monotonic, time
 from typing import cast
 
 from pydantic import BaseModel, ConfigDict
@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from asgipipe.errors import StartupError
 from asgipipe.identifiers import uuid7
 from asgipipe.logs import run_id_var
-from asgipipe.pipelines.context import EventListener, Run
-from asgipipe.pipelines.execution import Execution, Outcome, Status, message_of, traceback_of
+from asgipipe.pipelines.context import Environment, EventListener, Run
+from asgipipe.pipelines.deadlines import Deadlines
+from asgipipe.pipelines.execution import TIMEOUT, Execution, Outcome, Status, message_of, traceback_of
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.pipelines.pipeline import Pipeline
 from asgipipe.service.hooks import call_hook, load_hook, takes_argument
@@ -26,6 +27,7 @@ logger = logging.getLogger("asgipipe")
 HealthCheck = Callable[[], object]
 """Says that all is well by returning None or True; anything else it returns, or raises, is the reason why not."""
 
+_NO_LIMIT = float("inf")
 _METRIC_STATUS = {
     Status.COMPLETED: "completed",
     Status.FAILED: "failed",
@@ -140,6 +142,9 @@ class DeploymentService(BaseDeploymentService):
         self._on_cleanup = load_hook(pipeline.options.on_cleanup, "on_cleanup")
         self._on_init = load_hook(pipeline.options.on_init, "on_init")
         self._runs: dict[str, Run] = {}
+        self._environment = Environment(executor, deployment)
+        self._deadlines = Deadlines(self._runs.values, _expire)
+        self._timeout = _NO_LIMIT if settings.request_timeout is None else settings.request_timeout
         self._initialised = False
         self._second = 0
         self._second_name = ""
@@ -155,14 +160,16 @@ class DeploymentService(BaseDeploymentService):
                 timeout=self.settings.hook_timeout,
                 executor=self.executor,
             )
+        self._environment.state = self.state
         self._initialised = True
 
     async def stop(self) -> None:
         self.cancel_all("the deployment is stopping")
+        self._deadlines.close()
         if self._on_cleanup is None or not self._initialised:
             return
         self._initialised = False
-        state, self.state = self.state, None
+        state, self.state, self._environment.state = self.state, None, None
         try:
             await call_hook(
                 self._on_cleanup,
@@ -185,32 +192,24 @@ class DeploymentService(BaseDeploymentService):
         listener: EventListener | None = None,
     ) -> Outcome:
         now = time()
-        run = Run(
-            run_id or uuid7(),
-            run_name or self._default_name(now),
-            parameters,
-            loop=self.executor.loop,
-            executor=self.executor,
-            deployment=self.deployment,
-            state=self.state,
-            listener=listener,
-        )
+        run = Run(run_id or uuid7(), run_name or self._default_name(now), parameters, self._environment, listener)
         outcome = Outcome(run.id, run.name)
-        limit = self.settings.request_timeout
-        if timeout is not None:
-            limit = timeout if limit is None else min(limit, timeout)
+        started = monotonic()
         self._runs[run.id] = run
+        limit = self._timeout if timeout is None else min(timeout, self._timeout)
+        if limit < _NO_LIMIT:
+            run.timeout = limit
+            self._deadlines.watch(run, started + limit)
         self.metrics.run_started()
         token = run_id_var.set(run.id)
-        started = perf_counter()
         try:
-            outcome.abandoned = await self._execution.execute(run, outcome, limit)
+            await self._execution.execute(run, outcome)
         except asyncio.CancelledError:
             outcome.status = Status.CANCELED
             raise
         finally:
             run_id_var.reset(token)
-            outcome.execution_time = seconds = perf_counter() - started
+            seconds = outcome.execution_time = monotonic() - started
             if not outcome.abandoned:
                 del self._runs[run.id]
             self.metrics.run_finished(_METRIC_STATUS[outcome.status], seconds, now + seconds)
@@ -252,3 +251,7 @@ class DeploymentService(BaseDeploymentService):
             logger.warning(
                 "run %s of %s was not finished: %s", outcome.run_id, self.pipeline.name, message_of(error), extra=extra
             )
+
+
+def _expire(run: Run) -> None:
+    run.cancel(TIMEOUT)

@@ -71,7 +71,7 @@ class _Merged:
         self, layer: Layer, values: Mapping[str, object], onto: dict[str, object], model: type[BaseModel], base: Path
     ) -> None:
         for name, value in values.items():
-            path = (*base, name)
+            path = (*base, _part(name))
             inner = section(model, name)
             if inner is None or not isinstance(value, Mapping):
                 onto[name] = value
@@ -82,3 +82,8 @@ class _Merged:
                 below = onto[name] = {}
                 self._owners.pop(path, None)
             self._lay(layer, value, below, inner, path)
+
+
+def _part(name: object) -> str | int:
+    """Return `name` as pydantic's errors have it, whatever Python code used as a key."""
+    return name if isinstance(name, str | int) else str(name)

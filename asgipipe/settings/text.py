@@ -54,7 +54,7 @@ def parse(field: FieldInfo, text: str) -> object:
     """Return what `text` stands for in `field`; pydantic makes numbers and the like of the rest.
 
     `null` is None where a field may be None. Lists, mappings and sections are JSON; a list of texts may also be given
-    as `a,b`. A key is taken literally unless it is a JSON list of texts. ValueError says what was expected, without
+    as `a,b`. A key is taken literally unless it is a JSON list. ValueError says what was expected, without
     repeating `text`.
     """
     found = kind(field)
@@ -76,7 +76,7 @@ def _secret(text: str) -> object:
         value = load(text)
     except ValueError:
         return text
-    return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else text
+    return value if isinstance(value, list) else text
 
 
 def _flag(text: str) -> object:

@@ -1,7 +1,8 @@
 """`python -m tests.benchmarks.layers`: microseconds per request in one process, without sockets.
 
 Each application is called in one event loop with a ready-made request. The best of many repeats is shown: noise only
-adds, so the least is the cost of the code. Layers are measured by switching them off one at a time.
+adds, so the least is the cost of the code. Layers are measured twice: by switching off what a setting switches off, and
+by stopwatches between all of them.
 """
 
 # ruff: noqa: T201 (a command prints)
@@ -21,12 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import uvloop
-
 from tests.benchmarks import workload
 from tests.benchmarks.answers import WrongAnswerError, verify
 from tests.benchmarks.asgi import ASGIApp, Message, Scope, call, running, scope
 from tests.benchmarks.contenders import CONTENDERS
+from tests.benchmarks.inside import STEPS, Inside, work_alone
 from tests.benchmarks.machine import facts
 from tests.benchmarks.report import MarkerError, facts_list, table, write_between
 
@@ -36,7 +36,7 @@ PROFILED_LINES: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """asgipipe with something switched off; `settings` replace those of the contender."""
+    """asgipipe with something switched off or on; `settings` replace those of the contender."""
 
     name: str
     pipeline: str
@@ -57,7 +57,7 @@ VARIANTS: Final = {
     for variant in (
         Variant("without a key", "weather_async", {"auth_key": None}),
         Variant("without secure headers", "weather_async", {"include_default_middleware": "CORS"}),
-        Variant("without CORS", "weather_async", {"include_default_middleware": "SECURE_HEADERS"}),
+        Variant("with CORS for an origin", "weather_async", {"cors": {"allow_origins": ["https://example.org"]}}),
         Variant("without a deadline", "weather_async", {"request_timeout": None}),
         Variant(
             "without any of them",
@@ -78,6 +78,8 @@ CONTENDER_NAMES: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and save; return the exit status."""
+    import uvloop  # not on every system that runs the tests
+
     options = _parser().parse_args(arguments)
     try:
         if options.profile:
@@ -85,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         chosen = {name: load for name, load in loaders().items() if name in (options.only or loaders())}
         text = _document(uvloop.run(measure(chosen, options.iterations, options.repeats)), options)
+        if not options.only:
+            text = f"{uvloop.run(_inside(options.iterations, options.repeats))}\n\n{text}"
         print(text)
         if options.write:
             write_between(options.write, "layers", text)
@@ -178,6 +182,36 @@ async def _discard(_message: Message) -> None:
     return
 
 
+async def measure_inside(iterations: int, repeats: int) -> dict[str, float]:
+    """Return the seconds per request of each part of asgipipe, of the repeat that took the least."""
+    from asgipipe import Deployment
+    from tests.benchmarks import pipelines
+
+    deployment = Deployment(pipelines.weather_async, {"auth_key": workload.AUTH_KEY})
+    inside = Inside(deployment)
+    best: dict[str, float] = {}
+    async with running(deployment.asgi_app) as app:
+        verify(EVERYTHING, *await call(app))
+        with _frozen():
+            for _ in range(repeats):
+                inside.reset()
+                await _timed(app, iterations)
+                seconds = inside.seconds()
+                best = min(best or seconds, seconds, key=lambda parts: sum(parts.values()))
+    return {name: seconds / iterations for name, seconds in best.items()}
+
+
+async def _inside(iterations: int, repeats: int) -> str:
+    parts = await measure_inside(iterations, repeats)
+    rows = [[_part(name), f"{seconds * 1e6:.1f}"] for name, seconds in parts.items()]
+    rows.append([STEPS, f"{work_alone(repeats) * 1e6:.1f}"])
+    return table((f"inside `{EVERYTHING}`, from the outside in", "µs/request"), rows)
+
+
+def _part(name: str) -> str:
+    return name if " " in name else f"`{name}`"
+
+
 async def _profile(name: str, iterations: int) -> str:
     async with running(loaders()[name]()) as app:
         verify(name, *await call(app))
@@ -190,17 +224,17 @@ async def _profile(name: str, iterations: int) -> str:
 
 
 def _document(best: Mapping[str, float], options: argparse.Namespace) -> str:
-    rows = [[_label(name), f"{seconds * 1e6:.1f}", _saved(name, best)] for name, seconds in best.items()]
+    rows = [[_label(name), f"{seconds * 1e6:.1f}", _difference(name, best)] for name, seconds in best.items()]
     run = f"best of {options.repeats} interleaved repeats of {options.iterations} requests, one at a time"
-    return f"{table(('application', 'µs/request', 'saves µs'), rows)}\n\n{facts_list(facts(), Run=run)}"
+    return f"{table(('application', 'µs/request', 'difference µs'), rows)}\n\n{facts_list(facts(), Run=run)}"
 
 
 def _label(name: str) -> str:
     return f"`{name}`" if name in CONTENDERS else f"`{EVERYTHING}` {name}"
 
 
-def _saved(name: str, best: Mapping[str, float]) -> str:
-    return f"{(best[EVERYTHING] - best[name]) * 1e6:.1f}" if name in VARIANTS and EVERYTHING in best else ""
+def _difference(name: str, best: Mapping[str, float]) -> str:
+    return f"{(best[name] - best[EVERYTHING]) * 1e6:+.1f}" if name in VARIANTS and EVERYTHING in best else ""
 
 
 if __name__ == "__main__":

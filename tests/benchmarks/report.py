@@ -24,6 +24,7 @@ def sockets_table(samples: Sequence[Sample]) -> str:
         "requests/s",
         "ratio to `reference`",
         "CPU µs/request",
+        "CPU ratio",
         "p50 ms",
         "p99 ms",
         "RSS MiB",
@@ -34,11 +35,13 @@ def sockets_table(samples: Sequence[Sample]) -> str:
 
 def _row(samples: Sequence[Sample], name: str) -> list[str]:
     rate = ratio(samples, name, lambda sample: sample.requests_per_second)
+    cpu = ratio(samples, name, lambda sample: sample.cpu_per_request)
     return [
         f"`{name}`: {CONTENDERS[name].description}",
         _spread(spread(samples, name, lambda sample: sample.requests_per_second), ",.0f"),
         _spread(rate, ".2f") if rate else "",
         f"{spread(samples, name, lambda sample: sample.cpu_per_request * 1e6).median:.1f}",
+        f"{cpu.median:.2f}" if cpu else "",
         f"{spread(samples, name, lambda sample: sample.p50 * 1e3).median:.2f}",
         f"{spread(samples, name, lambda sample: sample.p99 * 1e3).median:.2f}",
         f"{spread(samples, name, lambda sample: sample.resident_bytes / 2**20).median:.0f}",

@@ -5,11 +5,9 @@ import json
 
 import pytest
 
-from tests.benchmarks import asgi, layers, workload
+from tests.benchmarks import asgi, inside, layers, workload
 from tests.benchmarks.answers import WrongAnswerError, expected, verify, without_ids_and_times
 from tests.benchmarks.contenders import CONTENDERS, Contender
-
-pytest.importorskip("uvloop")
 
 OTHER: dict[str, str | float] = {"city": "\u00c5rhus", "temperature": -7.25, "humidity": 0.9}
 
@@ -104,6 +102,15 @@ def test_layers_are_measured_for_every_application() -> None:
     costs = asyncio.run(layers.measure({name: CONTENDERS[name].load for name in names}, iterations=2, repeats=2))
     assert list(costs) == list(names)
     assert all(0 < cost < float("inf") for cost in costs.values())
+
+
+def test_the_inside_is_measured_part_by_part() -> None:
+    """The layers, the endpoint, the service and the sending have a time of their own, each more than nothing."""
+    parts = asyncio.run(layers.measure_inside(iterations=2, repeats=2))
+    *layers_found, endpoint, service, sending = parts
+    assert layers_found
+    assert (endpoint, service, sending) == (inside.ENDPOINT, inside.SERVICE, inside.SENDING)
+    assert all(seconds > 0 for seconds in parts.values())
 
 
 def test_an_application_that_fails_to_start_is_reported() -> None:

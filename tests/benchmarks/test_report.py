@@ -47,7 +47,7 @@ def test_there_is_no_ratio_without_the_reference() -> None:
     alone = [sample("asgipipe_async", 1, 110)]
     assert ratio(alone, "asgipipe_async", rate) is None
     assert report.goals_table(alone) == ""
-    assert "| 110 (110 to 110) |  | 50.0 |" in report.sockets_table(alone)
+    assert "| 110 (110 to 110) |  | 50.0 |  | 4.00 |" in report.sockets_table(alone)
 
 
 def test_a_spread_is_median_least_and_most() -> None:
@@ -58,7 +58,7 @@ def test_a_spread_is_median_least_and_most() -> None:
 def test_the_table_shows_units() -> None:
     """Seconds become micro- and milliseconds, bytes become MiB."""
     row = report.sockets_table([sample("reference", 1, 12345)]).splitlines()[2]
-    assert row.endswith("| 12,345 (12,345 to 12,345) | 1.00 (1.00 to 1.00) | 50.0 | 4.00 | 8.00 | 40 | 400 |")
+    assert row.endswith("| 12,345 (12,345 to 12,345) | 1.00 (1.00 to 1.00) | 50.0 | 1.00 | 4.00 | 8.00 | 40 | 400 |")
 
 
 def test_goals_are_judged() -> None:

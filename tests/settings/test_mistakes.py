@@ -180,7 +180,7 @@ def test_a_wrong_key_is_never_shown(key: object, tmp_path: Path) -> None:
         f"auth_key: {CANARY}\x07",
     ],
 )
-def test_a_key_that_is_no_yaml_is_never_shown(line: str, tmp_path: Path) -> None:
+def test_a_key_that_is_no_yaml_is_never_shown(line: str, tmp_path: Path, loader: str) -> None:
     """A key that YAML reads as something else, or as nothing, does not appear in the error."""
     file = tmp_path / "settings.yaml"
     indented = line.replace("\n", "\n    ")

@@ -7,6 +7,7 @@ from functools import partial
 from typing import cast
 
 from pydantic_core import PydanticSerializationError
+from starlette.responses import StreamingResponse
 
 from asgipipe.errors import DeadlineError, DefinitionError, HTTPError
 from asgipipe.http.binding.failure import failed, guarded
@@ -14,7 +15,7 @@ from asgipipe.http.binding.handler import Handler, read_handler, wants_framework
 from asgipipe.http.binding.operation import describe
 from asgipipe.http.binding.parameters import Arguments, read_parameters
 from asgipipe.http.binding.result import Result, answering
-from asgipipe.http.binding.stream import AsyncChunks, Chunks, RunInThread, SyncChunks, close, stream
+from asgipipe.http.binding.stream import AsyncChunks, Chunks, RunInThread, SyncChunks, close, guarded_items, stream
 from asgipipe.http.body import ClientDisconnected, read_body, require_json
 from asgipipe.http.deadline import within
 from asgipipe.http.endpoint import Operation
@@ -84,7 +85,8 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         tracked = _TrackedSend(send)
         try:
-            arguments = await self._read(scope, receive)
+            # Validators are user code as well.
+            arguments = await guarded(self._label, self._read(scope, receive))
             answer = await self._within_deadline(arguments)
             if isinstance(answer, bytes):
                 await respond(tracked, 200, JSON, answer)
@@ -133,6 +135,8 @@ class _Endpoint:
         if inspect.isgenerator(value):
             return await self._begin(SyncChunks(cast(Generator[object, None, None], value), self._run_in_thread))
         app = answering(value)
+        if isinstance(app, StreamingResponse):
+            app.body_iterator = guarded_items(self._label, app.body_iterator)
         if app is not None:
             return partial(self._send_itself, app)
         return self._result.dump(value)

@@ -74,7 +74,7 @@ def _parameters_in(source: TextArguments, schema: Schema) -> Iterator[Schema]:
     required = cast("list[str]", schema.get("required", []))
     properties = cast("dict[str, Schema]", schema["properties"])
     for parameter in source.parameters:
-        own = dict(properties[parameter.wire])
+        own = _as_text(properties[parameter.wire])
         described = {"description": own.pop("description")} if "description" in own else {}
         yield {
             "name": parameter.name if source.location.value == "path" else parameter.wire,
@@ -83,6 +83,17 @@ def _parameters_in(source: TextArguments, schema: Schema) -> Iterator[Schema]:
             **described,
             "schema": own,
         }
+
+
+def _as_text(schema: Schema) -> Schema:
+    """Return a parameter's schema without null, which cannot be written in a URL; leaving it out means the default."""
+    own = dict(schema)
+    if own.get("default", ...) is None:
+        del own["default"]
+    alternatives = [one for one in cast("list[Schema]", own.pop("anyOf", [])) if one != {"type": "null"}]
+    if len(alternatives) == 1:
+        return {**alternatives[0], **own}
+    return {"anyOf": alternatives, **own} if alternatives else own
 
 
 def _request_body(arguments: Arguments, schemas: _Schemas) -> Mapping[str, object] | None:

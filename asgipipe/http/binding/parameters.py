@@ -239,7 +239,9 @@ def _parameter(handler: Handler, parameter: inspect.Parameter, path_names: set[s
 def _shape(subject: str, name: str, annotation: object, default: object) -> tuple[str, TextForm | None]:
     """Return the outside name of a parameter, and how it is written as text."""
     try:
-        model = pydantic.create_model("Parameter", value=_field(annotation, name, default))  # type: ignore[arg-type]  # made at run time
+        # Its name stands in pydantic's messages.
+        title = type_name(annotation)
+        model = pydantic.create_model(title, value=_field(annotation, name, default))  # type: ignore[arg-type]  # run time
         schema = model.model_json_schema(schema_generator=SchemaGenerator)
     except UNUSABLE as error:
         raise unusable(subject, annotation, error) from error

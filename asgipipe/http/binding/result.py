@@ -3,7 +3,7 @@
 import inspect
 import logging
 import typing
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from functools import lru_cache
 from types import UnionType
 from typing import Annotated, Any, Union, cast
@@ -23,6 +23,7 @@ from asgipipe.pipelines.stream import item_type
 
 logger = logging.getLogger("asgipipe")
 
+_STREAMS = (Generator, AsyncGenerator, Iterator, AsyncIterator)
 _STREAMED = (str, bytes, str | bytes, Union[str, bytes], Any, object)  # noqa: UP007  # typing's union is another object
 _ANYTHING: TypeAdapter[object] = TypeAdapter(object)
 
@@ -40,7 +41,7 @@ class Result:
         self.answers_itself = False
         self.streams = handler.kind.streams
         if self.streams:
-            _check_items(handler)
+            _check_items(handler.label, handler.returned)
         elif handler.returned is not EMPTY:
             self._declare(handler)
 
@@ -64,8 +65,9 @@ class Result:
         for member in _members(handler.returned):
             if isinstance(member, type) and _sends_itself(member):
                 self.answers_itself = True
-            elif typing.get_origin(member) in (Generator, AsyncGenerator, AsyncIterator):
+            elif typing.get_origin(member) in _STREAMS:
                 self.streams = True
+                _check_items(handler.label, member)
             else:
                 kept.append(member)
         if kept:
@@ -109,11 +111,11 @@ def _adapter(label: str, annotation: object) -> TypeAdapter[object]:
     return adapter
 
 
-def _check_items(handler: Handler) -> None:
-    item = item_type(handler.returned)
+def _check_items(label: str, annotation: object) -> None:
+    item = item_type(annotation)
     if item is not None and item not in _STREAMED:
         raise DefinitionError(
-            f"handler {handler.label} yields {type_name(item)}; a handler that is a generator yields str or bytes"
+            f"handler {label} yields {type_name(item)}; a handler that is a generator yields str or bytes"
         )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Generator
 from typing import Protocol, TypeVar
 
 from asgipipe.errors import HTTPError
@@ -119,6 +119,25 @@ async def stream(label: str, first: bytes | None, chunks: Chunks, receive: Recei
                 watcher.cancel()
     except TimeoutError:
         return
+
+
+async def guarded_items(label: str, items: AsyncIterable[T]) -> AsyncGenerator[T, None]:
+    """Pass on the items of a response's body; what they raise leaves as HTTPError, as with `guarded`.
+
+    Starlette iterates over the body in a task of its own; a SystemExit that leaves a task stops the server.
+    """
+    iterator = aiter(items)
+    while True:
+        found = await guarded(label, _next(iterator))
+        if not found:
+            return
+        yield found[0]
+
+
+async def _next(iterator: AsyncIterator[T]) -> list[T]:
+    async for item in iterator:
+        return [item]
+    return []
 
 
 async def close(label: str, chunks: Chunks) -> None:

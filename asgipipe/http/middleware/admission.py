@@ -1,27 +1,27 @@
 """How many requests may be at work at once, how many may wait, and none while the server drains."""
 
 import asyncio
+import logging
 from collections import deque
 
-from asgipipe.errors import TooManyRequestsError, UnavailableError
-from asgipipe.http.exchange import exchange_of
-from asgipipe.http.lifecycle import Lifecycle
+from asgipipe.errors import TooManyRequestsError, UnavailableError, UserError
+from asgipipe.http.exchange import KEY, Exchange
+from asgipipe.http.lifecycle import Lifecycle, State
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+
+logger = logging.getLogger("asgipipe")
 
 
 class Admission:
-    """`limit` places and a queue of `queue` more; whoever finds both full is told so at once."""
+    """`limit` places, `free` of them not taken, and a queue of `queue` more; whoever finds both full is told at once."""
 
     def __init__(self, limit: int, queue: int) -> None:
-        self._free = limit
+        self.free = limit
         self._queue = queue
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def enter(self) -> None:
-        """Take a place, waiting for one in order of arrival. Raises TooManyRequestsError when the queue is full."""
-        if self._free > 0:
-            self._free -= 1
-            return
+    async def wait(self) -> None:
+        """Wait for a place, in order of arrival. Raises TooManyRequestsError when the queue is full."""
         if len(self._waiting) >= self._queue:
             raise TooManyRequestsError
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -42,13 +42,14 @@ class Admission:
             if not turn.done():
                 turn.set_result(None)
                 return
-        self._free += 1
+        self.free += 1
 
 
 class AdmissionMiddleware:
     """Lets requests in one by one; `exempt` paths (probes and what only reads) are never throttled.
 
-    It stands inside of auth, so that nobody without a key takes a place in the queue.
+    It stands inside of auth, so that nobody without a key takes a place in the queue. Where the host sends no lifespan
+    events, the first request starts the deployment.
     """
 
     def __init__(self, app: ASGIApp, *, admission: Admission, lifecycle: Lifecycle, exempt: frozenset[str]) -> None:
@@ -58,14 +59,17 @@ class AdmissionMiddleware:
         self._exempt = exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = exchange_of(scope)
+        exchange: Exchange = scope[KEY]
         if exchange.path in self._exempt:
             await self.app(scope, receive, send)
             return
-        if self._lifecycle.draining:
-            raise UnavailableError("The server is stopping.")
+        if not self._lifecycle.ready:
+            await self._make_ready()
         admission = self._admission
-        await admission.enter()
+        if admission.free > 0:
+            admission.free -= 1
+        else:
+            await admission.wait()
         exchange.release = admission.leave
         try:
             await self.app(scope, receive, send)
@@ -73,3 +77,12 @@ class AdmissionMiddleware:
             # An endpoint that leaves a thread behind takes `release` with it and calls it when the thread has ended.
             if exchange.release is not None:
                 exchange.release()
+
+    async def _make_ready(self) -> None:
+        if self._lifecycle.draining or self._lifecycle.state in (State.STOPPING, State.STOPPED):
+            raise UnavailableError("The server is stopping.")
+        try:
+            await self._lifecycle.ensure_started()
+        except UserError as error:
+            logger.error("the deployment did not start: %s", error)
+            raise UnavailableError("The deployment failed to start; its log says why.", retry_after=5) from None

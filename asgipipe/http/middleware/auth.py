@@ -2,39 +2,50 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hmac import compare_digest
+from typing import Protocol
 
 from asgipipe.errors import UnauthorizedError
-from asgipipe.http.exchange import Exchange, exchange_of
-from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.http.exchange import Exchange
+from asgipipe.http.types import ASGIApp, Scope
 
-IsOpen = Callable[[Scope, Exchange], bool]
 _SUBPROTOCOL = "bearer."
 
 
-class AuthMiddleware:
-    """Lets a request pass with one of `keys`, or when `is_open` says that its route needs none.
+class OpenList(Protocol):
+    """Says what needs no key: an endpoint, or a file of the dashboard."""
+
+    def is_open(self, scope: Scope, exchange: Exchange) -> bool: ...
+
+    def file(self, scope: Scope, exchange: Exchange) -> ASGIApp | None: ...
+
+
+class Auth:
+    """Lets a request pass with one of `keys`, or when its route is open; everything else is refused.
 
     Only the method and the path decide what is open; keys are compared as bytes in constant time.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: Sequence[str], is_open: IsOpen) -> None:
-        self.app = app
+    def __init__(self, *, keys: Sequence[str], open_list: OpenList) -> None:
         self._keys = tuple(key.encode() for key in keys)
-        self._is_open = is_open
+        self._open_list = open_list
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = exchange_of(scope)
+    def check(self, scope: Scope, exchange: Exchange) -> None:
         header = exchange.headers.get(b"authorization", b"")
         if header[:7].lower() == b"bearer " and self._is_known(header[7:].strip()):
-            await self.app(scope, receive, send)
-        elif self._is_open(scope, exchange):
-            await self.app(scope, receive, send)
-        elif scope["type"] == "websocket" and self._is_known(_subprotocol_key(scope)):
-            await self.app(scope, receive, send)
+            return
+        if self._open_list.is_open(scope, exchange):
+            return
+        if scope["type"] == "websocket":
+            if self._is_known(_subprotocol_key(scope)):
+                return
         else:
-            raise UnauthorizedError
+            # What lets the request in must be what answers it: the framework may have a route of its own at this path.
+            exchange.file = self._open_list.file(scope, exchange)
+            if exchange.file is not None:
+                return
+        raise UnauthorizedError
 
     def _is_known(self, candidate: bytes) -> bool:
         known = False

@@ -2,28 +2,36 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 
 from asgipipe.errors import HTTPError, InternalError
 from asgipipe.http.body import ClientDisconnected
-from asgipipe.http.exchange import exchange_of
+from asgipipe.http.exchange import KEY, Exchange, exchange_of
 from asgipipe.http.problems import refuse
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.pipelines.execution import traceback_of
 
 logger = logging.getLogger("asgipipe")
 
+Check = Callable[[Scope, Exchange], None]
+
 
 class ErrorBoundaryMiddleware:
     """Answers a refusal with its problem, anything else with a 500 that says nothing about the inside.
 
-    SystemExit and KeyboardInterrupt raised by user code end here too: further out they would stop the server.
+    SystemExit and KeyboardInterrupt raised by user code end here too: further out they would stop the server. `checks`
+    are the layers that only look at a request and refuse it by raising HTTPError; as plain functions in a row they cost a
+    fraction of nested applications.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, checks: Sequence[Check]) -> None:
         self.app = app
+        self._checks = tuple(checks)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            for check in self._checks:
+                check(scope, scope[KEY])
             await self.app(scope, receive, send)
         except HTTPError as error:
             await self._answer(scope, send, error, error)

@@ -1,51 +1,52 @@
 """Limits on what a request may look like, checked before anything is done for it."""
 
 from asgipipe.errors import BadRequestError, BodyTooLargeError, HeadersTooLargeError
-from asgipipe.http.exchange import exchange_of
-from asgipipe.http.types import ASGIApp, HeaderList, Receive, Scope, Send
+from asgipipe.http.exchange import Exchange
+from asgipipe.http.types import HeaderList, Scope
 
 # Two of these could mean different things to a proxy in front of us and to us (RFC 9112, sections 3.2 and 11.2).
 _SINGLE = frozenset((b"host", b"authorization", b"content-type", b"content-length"))
 
 
-class LimitsMiddleware:
+class Limits:
     """Refuses heads that are too large (431), ambiguous (400), and bodies that say they are too large (413).
 
     Bodies are counted again while they are read, because chunked ones say nothing.
     """
 
-    def __init__(self, app: ASGIApp, *, max_header_count: int, max_header_size: int, max_body_size: int) -> None:
-        self.app = app
+    def __init__(self, *, max_header_count: int, max_header_size: int, max_body_size: int) -> None:
         self._max_count = max_header_count
         self._max_size = max_header_size
         self._max_body = max_body_size
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def check(self, scope: Scope, exchange: Exchange) -> None:
         fields: HeaderList = scope["headers"]
-        headers = exchange_of(scope).headers
+        headers = exchange.headers
         if len(fields) > self._max_count:
             raise HeadersTooLargeError(f"A request may have {self._max_count} header fields at most.")
-        size = len(scope.get("query_string", b"")) + len(scope["path"])
+        size = len(scope["path"]) + len(scope.get("query_string", b""))
         for name, value in fields:
             size += len(name) + len(value)
         if size > self._max_size:
             raise HeadersTooLargeError(f"The head of a request may have {self._max_size} bytes at most.")
         if len(headers) != len(fields):
-            self._check_doubles(fields)
+            _check_doubles(fields)
         if b"host" not in headers and scope.get("http_version") == "1.1" and scope["type"] == "http":
             raise BadRequestError("A request needs a Host header.")  # RFC 9112, section 3.2
         length = headers.get(b"content-length")
         if length is not None:
-            if not length.isdigit():
-                raise BadRequestError("The Content-Length is not a number.")
-            if len(length) > 18 or int(length) > self._max_body:
-                raise BodyTooLargeError(self._max_body)
-        await self.app(scope, receive, send)
+            self._check_length(length)
 
-    @staticmethod
-    def _check_doubles(fields: HeaderList) -> None:
-        seen = set()
-        for name, _ in fields:
-            if name in seen and name in _SINGLE:
-                raise BadRequestError(f"The header {name.decode('ascii')} was sent more than once.")
-            seen.add(name)
+    def _check_length(self, length: bytes) -> None:
+        if not length.isdigit():
+            raise BadRequestError("The Content-Length is not a number.")
+        if len(length) > 18 or int(length) > self._max_body:
+            raise BodyTooLargeError(self._max_body)
+
+
+def _check_doubles(fields: HeaderList) -> None:
+    seen = set()
+    for name, _ in fields:
+        if name in seen and name in _SINGLE:
+            raise BadRequestError(f"The header {name.decode('ascii')} was sent more than once.")
+        seen.add(name)

@@ -1,7 +1,6 @@
-"""Security headers on every answer, made once when the application is built."""
+"""Security headers: made once when the application is built, and given to every answer by its exchange."""
 
-from asgipipe.http.exchange import DefaultHeaders, exchange_of
-from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.http.exchange import DefaultHeaders
 from asgipipe.settings import SecureHeadersConfig
 
 CONTENT_SECURITY_POLICY = (
@@ -34,15 +33,3 @@ def secure_headers(config: SecureHeadersConfig) -> DefaultHeaders:
         if value is not False:
             chosen.append((name, (default if value is True else value).encode("latin-1")))
     return DefaultHeaders(chosen)
-
-
-class SecureHeadersMiddleware:
-    """Gives every answer the headers of `config`, where it has no value of its own for them."""
-
-    def __init__(self, app: ASGIApp, config: SecureHeadersConfig) -> None:
-        self.app = app
-        self._defaults = secure_headers(config)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange_of(scope).defaults = self._defaults
-        await self.app(scope, receive, send)

@@ -1,0 +1,47 @@
+"""`asgipipe serve`: pipelines over HTTP, in the foreground."""
+
+import logging
+import traceback
+
+import click
+
+from asgipipe import logs
+from asgipipe.cli.options import SettingsCommand, Values, config_option, settings_options
+from asgipipe.errors import UserError
+
+logger = logging.getLogger("asgipipe.cli")
+
+
+@click.command(cls=SettingsCommand)
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@config_option
+@click.option("--name", metavar="NAME", help="The name of the deployment. The pipeline's own by default.")
+@settings_options
+@click.pass_context
+def serve(
+    context: click.Context, values: Values, targets: tuple[str, ...], config_file: str | None, name: str | None
+) -> None:
+    """Serve pipelines over HTTP.
+
+    TARGET is 'package.module:attribute', 'path/to/file.py:attribute', or 'path/to/file.py' when the file defines one
+    pipeline, or no pipeline and one function. Several targets are served side by side under their names, with a list at
+    /pipelines.
+
+    The command line goes before the environment (ASGIPIPE_*), that before the settings file, that before what the
+    pipeline says itself.
+    """
+    from asgipipe.servers import deadline
+    from asgipipe.servers.specification import Specification
+    from asgipipe.servers.uvicorn import run
+
+    try:
+        status = run(Specification(targets, config_file, values, name))
+    except UserError as error:
+        if not logs.writes_json():
+            raise
+        # A reader of JSON lines gets this one as JSON, too.
+        debug = context.find_root().params.get("debug")
+        logger.critical("%s%s", error, "\n" + traceback.format_exc() if debug else "")
+        status = error.exit_code
+    deadline.end_within(1.0)  # threads of the user's, which Python would wait for
+    context.exit(status)
