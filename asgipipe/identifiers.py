@@ -8,6 +8,8 @@ from uuid import UUID, uuid5
 NAMESPACE = UUID("5f0e6e51-6c0c-5a3f-9c80-1f1a6ac0d3a7")
 """The namespace of identifiers that are derived from names (UUID version 5)."""
 
+_VARIANT = 0b10 << 62
+
 
 class UUID7Source:
     """Makes strictly increasing UUIDs, also when the clock is set back.
@@ -34,7 +36,7 @@ class UUID7Source:
             self._count += 1
         else:
             self._begin(self._milliseconds + 1)
-        tail = f"{self._bits(62) | 1 << 63:016x}"  # the two bits in front are the variant
+        tail = f"{self._bits(62) | _VARIANT:016x}"
         return f"{self._prefix}{self._count:03x}-{tail[:4]}-{tail[4:]}"
 
     def _begin(self, milliseconds: int) -> None:

@@ -66,6 +66,7 @@ class Application:
         self.lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A coroutine function, though it only passes on: servers and test clients tell ASGI 3 applications by that.
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         else:

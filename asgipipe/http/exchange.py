@@ -5,11 +5,12 @@ assignment, not another wrapped `send`. It lies in the scope because context var
 outer layers on every framework.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from asgipipe.http.types import ASGIApp, HeaderList, Message, Scope, Send
 
 KEY = "asgipipe"
+REQUEST_ID = b"x-request-id"
 
 
 class DefaultHeaders:
@@ -19,13 +20,16 @@ class DefaultHeaders:
 
     def __init__(self, items: HeaderList) -> None:
         self.items = list(items)
-        self.names = frozenset(name for name, _ in items)
+        self.names = frozenset((REQUEST_ID, *(name for name, _ in items)))
 
-    def merge(self, headers: HeaderList) -> list[tuple[bytes, bytes]]:
-        """Return `headers` with the missing defaults added; names are compared without case, doubles are dropped."""
+    def merge(self, headers: HeaderList, request_id: bytes) -> list[tuple[bytes, bytes]]:
+        """Return `headers` with the request id and the missing defaults added.
+
+        Names are compared without case; of several values for one of our names the last one is kept.
+        """
         given = {name.lower() for name, _ in headers}
         if self.names.isdisjoint(given):
-            return [*headers, *self.items]
+            return [*headers, *self.items, (REQUEST_ID, request_id)]
         own: dict[bytes, bytes] = {}
         others = []
         for name, value in headers:
@@ -34,7 +38,7 @@ class DefaultHeaders:
                 own[lower] = value
             else:
                 others.append((name, value))
-        return [*others, *((name, own.get(name, value)) for name, value in self.items)]
+        return [*others, *((name, own.get(name, value)) for name, value in self.items), (REQUEST_ID, request_id)]
 
 
 NO_DEFAULTS = DefaultHeaders(())
@@ -63,17 +67,20 @@ class Exchange:
         self.file: ASGIApp | None = None
         self.release: Callable[[], None] | None = None
 
-    async def send(self, message: Message) -> None:
-        """Pass a message on to the server; the first one of an answer gets the headers all answers carry."""
-        if not self.started and message["type"] in _STARTS:
-            self.started = True
-            self.status = message.get("status", 101)
-            headers = self.defaults.merge(message.get("headers") or ())
-            headers.append((b"x-request-id", self.request_id))
-            message["headers"] = headers
-        elif message["type"] == "websocket.close" and not self.started:
-            self.status = 403
-        await self._send(message)
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass a message on to the server; the first one of an answer gets the headers all answers carry.
+
+        It returns what the server's own `send` returned, which saves a coroutine for each message.
+        """
+        if not self.started:
+            kind = message["type"]
+            if kind in _STARTS:
+                self.started = True
+                self.status = message.get("status", 101)
+                message["headers"] = self.defaults.merge(message.get("headers") or (), self.request_id)
+            elif kind == "websocket.close":
+                self.status = 403
+        return self._send(message)
 
 
 _STARTS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))

@@ -16,11 +16,12 @@ from typing import Protocol
 from pydantic_core import to_json
 
 from asgipipe.errors import DefinitionError, MethodNotAllowedError, NotFoundError, UnavailableError
-from asgipipe.http.exchange import Exchange, exchange_of, local_path
+from asgipipe.http.exchange import NO_DEFAULTS, DefaultHeaders, Exchange, exchange_of, local_path
 from asgipipe.http.lifecycle import Lifecycle
-from asgipipe.http.middleware.auth import AuthMiddleware
-from asgipipe.http.middleware.errors import ErrorBoundaryMiddleware
-from asgipipe.http.middleware.secure_headers import SecureHeadersMiddleware
+from asgipipe.http.middleware.auth import Auth
+from asgipipe.http.middleware.errors import Check, ErrorBoundaryMiddleware
+from asgipipe.http.middleware.limits import Limits
+from asgipipe.http.middleware.secure_headers import secure_headers
 from asgipipe.http.middleware.telemetry import TelemetryMiddleware
 from asgipipe.http.responses import JSON, respond
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
@@ -86,7 +87,11 @@ def url_names(names: Sequence[str], origins: Sequence[str]) -> list[str]:
 
 
 class PipelineIndex:
-    """The ASGI application over `deployments`; of lifespan events it knows nothing."""
+    """The ASGI application over `deployments`; of lifespan events it knows nothing.
+
+    `states` may hold, by the name of a deployment, the lifespan state of its framework; whoever starts several
+    deployments puts it there, because a server has one state for all.
+    """
 
     def __init__(self, deployments: Sequence[Indexed], origins: Sequence[str] = ()) -> None:
         self._deployments = tuple(deployments)
@@ -100,6 +105,7 @@ class PipelineIndex:
         elif _has_own(self._only, PIPELINES):
             self._answers.clear()
         self._own = _layers(self._answer, self._deployments)
+        self.states: dict[str, Mapping[str, object]] = {}
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if self._only is not None and not scope["path"].endswith(PIPELINES):
@@ -113,7 +119,8 @@ class PipelineIndex:
         deployment = self._mounts.get(prefix)
         if deployment is None:
             return self._own(scope, receive, send)
-        return deployment.asgi_app(_mounted(scope, path, prefix), receive, send)
+        state = self.states.get(deployment.name)
+        return deployment.asgi_app(_mounted(scope, path, prefix, state), receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._answers.get(exchange_of(scope).path)
@@ -142,10 +149,13 @@ def _refuse_unless_all(verdicts: Sequence[bool], word: str) -> None:
         raise UnavailableError(f"{verdicts.count(False)} of {len(verdicts)} pipelines are not {word}.")
 
 
-def _mounted(scope: Scope, path: str, prefix: str) -> Scope:
+def _mounted(scope: Scope, path: str, prefix: str, state: Mapping[str, object] | None) -> Scope:
     # Complete paths, as ASGI has them; some servers leave the root path out of `path`.
     root = scope.get("root_path", "")
-    return {**scope, "root_path": root + prefix, "path": root + path}
+    mounted = {**scope, "root_path": root + prefix, "path": root + path}
+    if state:
+        mounted["state"] = {**scope.get("state", {}), **state}
+    return mounted
 
 
 def _entry(deployment: Indexed, prefix: str) -> dict[str, object]:
@@ -170,27 +180,39 @@ def _has_own(deployment: Indexed, path: str) -> bool:
 
 
 def _layers(app: ASGIApp, deployments: Sequence[Indexed]) -> ASGIApp:
+    settings = [deployment.settings for deployment in deployments]
     keys = tuple(dict.fromkeys(key for deployment in deployments for key in deployment.auth_keys))
+    checks: list[Check] = [
+        Limits(
+            max_header_count=max(each.max_header_count for each in settings),
+            max_header_size=max(each.max_header_size for each in settings),
+            max_body_size=max(each.max_request_body_size for each in settings),
+        ).check
+    ]
     if keys:
-        app = AuthMiddleware(app, keys=keys, is_open=_is_open)
-    app = ErrorBoundaryMiddleware(app)
-    headers = _common_headers(deployments)
-    if headers is not None:
-        app = SecureHeadersMiddleware(app, headers)
+        checks.append(Auth(keys=keys, open_list=_OpenPaths()).check)
     # Requests of the index belong to no deployment: they are counted in none, and never in the way of a drain.
-    return TelemetryMiddleware(app, Lifecycle(nullcontext, lambda _: None), Metrics("index"))
+    return TelemetryMiddleware(
+        ErrorBoundaryMiddleware(app, checks),
+        lifecycle=Lifecycle(nullcontext, lambda _: None),
+        metrics=Metrics("index"),
+        defaults=_common_headers(settings),
+    )
 
 
-def _is_open(scope: Scope, exchange: Exchange) -> bool:
-    return exchange.path in _OPEN
+class _OpenPaths:
+    def is_open(self, scope: Scope, exchange: Exchange) -> bool:
+        return exchange.path in _OPEN
+
+    def file(self, scope: Scope, exchange: Exchange) -> ASGIApp | None:
+        return None
 
 
-def _common_headers(deployments: Sequence[Indexed]) -> SecureHeadersConfig | None:
+def _common_headers(settings: Sequence[DeploymentSettings]) -> DefaultHeaders:
     """The security headers that all deployments agree on; the defaults when they do not agree."""
     chosen = [
-        settings.secure_headers
-        if settings.include_default_middleware & DeploymentDefaultMiddleware.SECURE_HEADERS
-        else None
-        for settings in (deployment.settings for deployment in deployments)
+        each.secure_headers if DeploymentDefaultMiddleware.SECURE_HEADERS in each.include_default_middleware else None
+        for each in settings
     ]
-    return chosen[0] if all(config == chosen[0] for config in chosen) else SecureHeadersConfig()
+    config = chosen[0] if all(config == chosen[0] for config in chosen) else SecureHeadersConfig()
+    return NO_DEFAULTS if config is None else secure_headers(config)

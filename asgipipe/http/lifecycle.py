@@ -22,7 +22,7 @@ class Lifecycle:
     stop may be asked for by different tasks. Concurrent starts share one attempt; after a failed one the next start tries
     again; each successful `start` needs its `stop`, and the last of those stops.
 
-    `active` is the number of requests in progress.
+    `active` is the number of requests in progress, `ready` whether more may come.
     """
 
     def __init__(
@@ -36,16 +36,13 @@ class Lifecycle:
         self._stop: asyncio.Event | None = None
         self._idle: asyncio.Event | None = None
         self.state = State.NEW
+        self.ready = False
         self.draining = False
         self.active = 0
 
     @property
     def started(self) -> bool:
         return self.state is State.STARTED
-
-    @property
-    def ready(self) -> bool:
-        return self.state is State.STARTED and not self.draining
 
     async def start(self) -> object:
         """Start unless that has happened, and return what the resources gave. Raises whatever the start raised."""
@@ -60,7 +57,6 @@ class Lifecycle:
             self._ready = asyncio.get_running_loop().create_future()
             self._stop = asyncio.Event()
             self.state = State.STARTING
-            self.draining = False
             self._task = asyncio.create_task(self._hold(self._ready, self._stop), name="asgipipe-lifecycle")
         if self._ready is None:
             raise AssertionError("a holder task has its future")
@@ -77,6 +73,7 @@ class Lifecycle:
     def begin_drain(self) -> None:
         """Be no longer ready; requests in progress go on, new work is refused."""
         self.draining = True
+        self.ready = False
 
     async def drained(self) -> None:
         """Return when no request is in progress."""
@@ -96,9 +93,11 @@ class Lifecycle:
         try:
             async with self._resources() as value:
                 self.state = State.STARTED
+                self.ready = not self.draining
                 ready.set_result(value)
                 await stop.wait()
                 self.state = State.STOPPING
+                self.ready = False
         except BaseException as error:  # boundary: it belongs to whoever started or, later, to the log
             if ready.done():
                 raise

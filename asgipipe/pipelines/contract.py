@@ -22,6 +22,12 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 _LENIENT = ConfigDict(ser_json_inf_nan="null")
 _NO_JSON = (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUndefinedAnnotation, PydanticUserError)
 
+# Parts of a pydantic core schema under which no float gets past `allow_inf_nan=False`; below models and Any one can.
+_FINITE_TYPES = frozenset(
+    "typed-dict typed-dict-field default nullable str int float bool none literal enum list tuple set frozenset dict date "
+    "datetime time timedelta uuid decimal union".split()
+)
+
 Schema = dict[str, object]
 
 
@@ -67,6 +73,7 @@ class Contract:
         self.from_model = input_model is not None
         inputs = _adapter(self.parameters_type, f"pipeline {name!r}: input model")
         self.input_schema = _json_schema(inputs, "validation", f"pipeline {name!r}: parameters")
+        self.may_hold_infinity = not _types_in(inputs.core_schema) <= _FINITE_TYPES
         self._dump_parameters = inputs.serializer.to_json
         outputs = _outputs_adapter(name, self.shape)
         self.output_schema = _json_schema(outputs, "serialization", f"pipeline {name!r}: outputs")
@@ -76,13 +83,11 @@ class Contract:
         """Return the JSON of validated parameters."""
         if self.from_model:
             return to_json(parameters, inf_nan_mode="null")
-        return self._dump_parameters(parameters, warnings="none")
+        return self._dump_parameters(parameters, warnings=False)
 
     def arguments(self, validated: object) -> dict[str, object]:
-        """Return validated parameters by name."""
-        if isinstance(validated, BaseModel):
-            return dict(validated)
-        return validated  # type: ignore[return-value]  # a TypedDict is a dict
+        """Return validated parameters by name; what was validated is a TypedDict, or an instance of `input_model`."""
+        return dict(validated) if self.from_model else validated  # type: ignore[call-overload,return-value]  # see above
 
     def caller(self, function: Callable[..., object]) -> Callable[[dict[str, object]], object]:
         """Return `function` as a function of the validated parameters."""
@@ -116,7 +121,7 @@ class Contract:
         """
         outputs = self.outputs(value)
         try:
-            return self._dump_outputs(outputs, warnings="none")
+            return self._dump_outputs(outputs, warnings=False)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError, AttributeError):
             return b"{" + b",".join(self._dump_one(name, output) for name, output in outputs.items()) + b"}"
 
@@ -158,7 +163,7 @@ def _check_default(pipeline: str, parameter: str, annotation: object) -> None:
     if default is None:
         return
     try:
-        adapter.dump_json(default.value, warnings="none")
+        adapter.dump_json(default.value, warnings=False)
     except (PydanticSerializationError, ValueError, TypeError) as error:
         kind = type(default.value).__name__
         raise DefinitionError(
@@ -219,6 +224,21 @@ def _type_name(annotation: object) -> str:
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     return getattr(annotation, "__qualname__", None) or str(annotation)
+
+
+def _types_in(schema: object, depth: int = 0) -> set[str]:
+    """Return the `type` of every node in a core schema; a second typed-dict is `nested`, as it may have its own config."""
+    if isinstance(schema, list | tuple):
+        return set().union(*(_types_in(part, depth) for part in schema))
+    if not isinstance(schema, dict):
+        return set()
+    kind = schema.get("type")
+    here = {kind} if isinstance(kind, str) else set()
+    if kind == "typed-dict":
+        here = here if depth == 0 else {"nested"}
+        depth += 1
+    parts = (value for key, value in schema.items() if key not in ("metadata", "config", "default", "ref", "cls"))
+    return here.union(*(_types_in(part, depth) for part in parts))
 
 
 def non_finite(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import cast
 
 from asgipipe.errors import OutputError, RunCanceled, RunTimeoutError
-from asgipipe.pipelines.callables import Kind
 from asgipipe.pipelines.context import Run, StepContext, current
 from asgipipe.pipelines.executor import Call
 from asgipipe.pipelines.pipeline import Pipeline
@@ -56,7 +55,7 @@ class Execution:
     """How the runs of one pipeline are executed; `on_abandoned_end` is told when an abandoned thread has ended."""
 
     def __init__(self, pipeline: Pipeline[..., object], on_abandoned_end: Callable[[Run, Outcome], None]) -> None:
-        self._kind = pipeline.kind
+        self._streams = pipeline.kind.streams
         self._text = pipeline.kind.streams and pipeline.text
         self._call = pipeline.contract.caller(pipeline.function)
         self._dump_parameters = pipeline.contract.dump_parameters
@@ -76,11 +75,10 @@ class Execution:
         try:
             outcome.parameters_json = self._dump_parameters(run.parameters)
             value = self._call(run.parameters)
-            if self._kind is Kind.ASYNC:
-                value = await cast(Awaitable[object], value)
+            if self._streams:
+                value = await drain_async(cast("AsyncGenerator[object, None]", value), run, self._text, None)
             else:
-                items = cast("AsyncGenerator[object, None]", value)
-                value = await drain_async(items, run, self._text, None)
+                value = await cast(Awaitable[object], value)
             if run.children:
                 await run.settle(cancel=False)
             run.on_cancel = None
@@ -148,7 +146,7 @@ class Execution:
         try:
             parameters = self._dump_parameters(run.parameters)
             value = self._call(run.parameters)
-            if self._kind is Kind.GENERATOR:
+            if self._streams:
                 value = drain(cast("Generator[object, None, None]", value), run, self._text, None)
             return parameters, self._dump_outputs(value)
         finally:

@@ -10,6 +10,7 @@ import asyncio
 import builtins
 import functools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -37,9 +38,9 @@ from asgipipe.pipelines.syntax import (
 T = TypeVar("T")
 
 MAX_NODES = 2000
-MAX_VISITS = 20_000  # expressions and statements, those of helpers and repeated passes included
+MAX_VISITS = 20_000  # expressions and statements of the function, and as many of all helpers together
 MAX_DEPTH = 8  # helpers calling helpers
-MAX_PASSES = 3  # through a loop's body
+MAX_PASSES = 5  # through a loop's body; two are enough for most
 MAX_ALTERNATIVES = 16
 MAX_LABEL = 60  # characters of a call that is not resolved
 
@@ -313,13 +314,8 @@ def _member(owner: object, name: str) -> object:
 
 def _step_in(target: object) -> StepLike | None:
     """Return the step or pipeline that calling `target` runs: itself, or the one in a partial."""
-    for _ in range(MAX_DEPTH):
-        if is_node(target):
-            return target
-        if not is_a(target, functools.partial):
-            return None
-        target = target.func
-    return None
+    inner = target.func if is_a(target, functools.partial) else target
+    return inner if is_node(inner) else None
 
 
 def _members(owner: Value, name: str) -> Value:
@@ -396,11 +392,16 @@ class _CutError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in the program a call is: `path` holds the calls of helpers on the way, `functions` those helpers."""
+    """Where in the program a call is.
+
+    `path` holds the calls that lead there, `functions` what they call; `helper` says that one is not in the source of
+    the function that is read.
+    """
 
     branch: bool = False
     loop: bool = False
     dynamic: bool = False
+    helper: bool = False
     path: tuple[ast.Call, ...] = ()
     functions: tuple[FunctionNode, ...] = ()
 
@@ -420,7 +421,7 @@ class _Reading:
         self.barren: set[FunctionNode] = set()  # helpers that turned out to have nothing to do with steps
         self._ids: dict[_Key, str] = {}
         self._package = ""
-        self._visits = 0
+        self._visits = Counter[bool]()
 
     def read(self, target: Callable[..., object]) -> Value | None:
         plain = plain_function(target)
@@ -437,9 +438,9 @@ class _Reading:
             self.complete = False
             return None
 
-    def visit(self) -> None:
-        self._visits += 1
-        if self._visits > MAX_VISITS:
+    def visit(self, *, helper: bool) -> None:
+        self._visits[helper] += 1
+        if self._visits[helper] > MAX_VISITS:
             raise _CutError
 
     def inner(self, target: object) -> tuple[Plain, FunctionNode] | None:
@@ -507,7 +508,7 @@ class _Frame:
 
     def _block(self, statements: Iterable[ast.stmt]) -> bool:
         for node in statements:
-            self._reading.visit()
+            self._reading.visit(helper=self._place.helper)
             if not self._statement(node):
                 return False
         return True
@@ -558,8 +559,7 @@ class _Frame:
 
     @_statement.register
     def _end_turn(self, node: ast.Break | ast.Continue) -> bool:
-        if self._exits:
-            self._exits[-1].append(dict(self.env))
+        self._exits[-1].append(dict(self.env))
         return False
 
     @_statement.register
@@ -700,7 +700,7 @@ class _Frame:
     # Expressions
 
     def expression(self, node: ast.expr) -> Value:
-        self._reading.visit()
+        self._reading.visit(helper=self._place.helper)
         return self._value(node)
 
     @functools.singledispatchmethod
@@ -871,12 +871,18 @@ class _Frame:
         if place is None or (function in self._reading.barren and not any(value.objects for value in given.values)):
             return Value(given.sources)
         before = self._reading.calls
-        frame = _Frame(self._reading, plain.function, local_names(function), place)
+        frame = _Frame(self._reading, plain.function, local_names(function), replace(place, helper=True))
         frame.env = _parameters(function.args, given, _default_steps(plain.function))
-        result = frame.run(function) or Value()
+        try:
+            result = frame.run(function)
+        except (_CutError, RecursionError):
+            if self._place.helper:
+                raise
+            self._reading.complete = False  # the rest of the pipeline itself is still read
+            return Value(given.sources)
         if self._reading.calls == before:
             self._reading.barren.add(function)
-        return result
+        return result or Value()
 
     def _enter_local(self, node: ast.Call, local: _LocalFunction, given: _Arguments) -> Value:
         place = self._inside(node, local.node)

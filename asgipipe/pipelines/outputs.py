@@ -158,11 +158,12 @@ def _step_annotation(value: Value) -> object:
 def _origin_annotation(origin: Origin) -> object:
     function = origin.step.function
     try:
-        known = output_names(function, annotations(function)).annotations
+        shape = output_names(function, annotations(function))
     except DefinitionError:  # it names a class of a function that has returned; the step itself was defined in time
         return object
-    index = origin.output or 0
-    return known[index] if index < len(known) else object
+    if origin.output is None:
+        return object if shape.multiple else shape.annotations[0]
+    return shape.annotations[origin.output] if origin.output < len(shape.annotations) else object
 
 
 # Names

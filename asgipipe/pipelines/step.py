@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from asyncio import _get_running_loop
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
@@ -47,7 +48,11 @@ class Step(Generic[P, R]):
         self.kind = kind_of(function)
         self.description = inspect.getdoc(function) or ""
         self._check()
+        # Looked at on every call; reading a member of an Enum costs more than calling a small function (Python 3.11).
         self._plain = retries == 0 and timeout is None
+        self._plain_sync = self._plain and self.kind is Kind.SYNC
+        self._plain_async = self._plain and self.kind is Kind.ASYNC
+        self._is_async = self.kind.is_async
         self._text: bool | None = None
         self._shape: OutputShape | None = None
         self.__doc__ = function.__doc__
@@ -114,7 +119,7 @@ class Step(Generic[P, R]):
         if context is None:
             return self.function(*args, **kwargs)
         run = context.run
-        if self.kind is Kind.SYNC and self._plain and run.listener is None:
+        if self._plain_sync and run.listener is None:
             if run.cancel_reason is not None:
                 run.checkpoint()
             token = current.set(StepContext(run, self.name))
@@ -122,7 +127,7 @@ class Step(Generic[P, R]):
                 return self.function(*args, **kwargs)
             finally:
                 current.reset(token)
-        if self.kind.is_async:
+        if self._is_async:
             return cast(R, self._call_async(run, args, kwargs))
         return cast(R, self._call_sync(run, args, kwargs))
 
@@ -149,13 +154,13 @@ class Step(Generic[P, R]):
     # Inside a run
 
     def _call_async(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-        in_loop = asyncio._get_running_loop() is not None
+        in_loop = _get_running_loop() is not None
         if in_loop and run.inline:
             raise DefinitionError(f"step {self.name!r} is async: a sync pipeline with blocking=False cannot await it")
-        if self.kind is Kind.ASYNC_GENERATOR:
-            call: Awaitable[object] = StreamCall(self, run, args, kwargs)
+        if self._plain_async or not self.kind.streams:
+            call: Awaitable[object] = self._execute(run, args, kwargs)
         else:
-            call = self._execute(run, args, kwargs)
+            call = StreamCall(self, run, args, kwargs)
         # Without a running loop this is a thread of the pipeline's, where nobody can await.
         return call if in_loop else run.wait_for(call)
 
@@ -168,7 +173,7 @@ class Step(Generic[P, R]):
             current.reset(token)
 
     def _attempt_sync(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-        if not self._plain and asyncio._get_running_loop() is not None:
+        if not self._plain and _get_running_loop() is not None:
             self._refuse_on_loop()
         for attempt in range(1, self.retries + 2):
             self.announce(run, "step_started", {"attempt": attempt})
@@ -212,7 +217,7 @@ class Step(Generic[P, R]):
             run.checkpoint()
         token = current.set(StepContext(run, self.name))
         try:
-            if self._plain and run.listener is None and self.kind is Kind.ASYNC:
+            if self._plain_async and run.listener is None:
                 return await cast(Awaitable[object], self.function(*args, **kwargs))  # type: ignore[arg-type]  # see above
             return await self._attempt_async(run, args, kwargs)
         except (SystemExit, KeyboardInterrupt) as error:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -143,10 +143,10 @@ class ServedApplication:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan":
-            return self._lifespan(receive, send)
+            return self._lifespan(scope, receive, send)
         return self._index(scope, receive, send)
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         self.drain.install()
         try:
@@ -154,6 +154,8 @@ class ServedApplication:
                 message = "" if self.reports_failure else str(self.failure or "told to stop")
                 await send({"type": "lifespan.startup.failed", "message": message})
                 return
+            if len(self.deployments) == 1 and "state" in scope:
+                scope["state"].update(self._index.states[self.deployments[0].name])
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await self._stop(self.deployments)
@@ -168,7 +170,8 @@ class ServedApplication:
         try:
             for deployment in self.deployments:
                 begun.append(deployment)
-                await deployment.start()
+                state = await deployment.lifecycle.start()
+                self._index.states[deployment.name] = state if isinstance(state, Mapping) else {}
         except asyncio.CancelledError:
             if task is None or not self.drain.begun:
                 raise

@@ -29,7 +29,6 @@ HealthCheck = Callable[[], object]
 
 _NO_LIMIT = float("inf")
 _METRIC_STATUS = {
-    Status.COMPLETED: "completed",
     Status.FAILED: "failed",
     Status.TIMED_OUT: "failed",
     Status.CANCELED: "canceled",
@@ -212,8 +211,10 @@ class DeploymentService(BaseDeploymentService):
             seconds = outcome.execution_time = monotonic() - started
             if not outcome.abandoned:
                 del self._runs[run.id]
-            self.metrics.run_finished(_METRIC_STATUS[outcome.status], seconds, now + seconds)
-            if outcome.status is not Status.COMPLETED:
+            if outcome.outputs_json is not None:
+                self.metrics.run_finished("completed", seconds, now + seconds)
+            else:
+                self.metrics.run_finished(_METRIC_STATUS[outcome.status], seconds, now + seconds)
                 self._log(outcome)
         return outcome
 

@@ -302,9 +302,9 @@ def test_a_failing_hook_serves_nothing(folder: Path, workers: int) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_cannot_be_served_is_said_once(write: Write, folder: Path, workers: int) -> None:
     """A type without a JSON form is one message, not one for each worker."""
-    write("bad.py", "def bad(lock: object) -> complex:\n    return 1j\n")
+    write("bad.py", "class Own: ...\n\ndef bad(own: Own) -> int:\n    return 1\n")
     with serving("bad.py", "--workers", workers, folder=folder) as running:
-        failed(running, 2, "bad")
+        failed(running, 2, "own")
 
 
 def test_several_targets_that_disagree_about_the_server_are_refused(write: Write, folder: Path) -> None:
@@ -460,7 +460,7 @@ def test_a_thread_that_never_ends_does_not_keep_the_process(write: Write, folder
         threads.submit(call_in_vain, running)
         noted(folder, "waiting")
         assert running.stop() == 1
-        assert "asyncio_0" in running.output
+        assert "does not end by itself" in running.output
 
 
 # Workers
@@ -522,7 +522,7 @@ def test_an_edited_file_is_served_anew(write: Write, folder: Path) -> None:
 
         def answer() -> str:
             try:
-                return str(invoke(running, city="Oslo").json()["outputs"]["output"])
+                return str(invoke(running, city="Oslo").json().get("outputs"))
             except httpx.HTTPError:
                 return ""
 
@@ -533,11 +533,11 @@ def test_an_edited_file_is_served_anew(write: Write, folder: Path) -> None:
                 return ""
 
         write("weather.py", WEATHER.replace("sunny", "rainy"))
-        until(lambda: answer().startswith("Oslo: rainy"), "the changed answer")
+        until(lambda: "Oslo: rainy" in answer(), "the changed answer")
         write("weather.py", "def weather(city: str) -> str\n")
         running.until_says("weather.py:1: SyntaxError")
         write("weather.py", WEATHER.replace("sunny", "foggy"))
-        until(lambda: answer().startswith("Oslo: foggy"), "the mended answer")
+        until(lambda: "Oslo: foggy" in answer(), "the mended answer")
         write("s.yaml", "settings: {deployment: {app_title: second}}\n")
         until(lambda: title() == "second", "the changed title")
         assert running.stop() == 0, running.output

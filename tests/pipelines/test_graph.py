@@ -231,6 +231,24 @@ def through_partial(x):
     return prepared(clean(x))
 
 
+def through_annotated_assignment(x):
+    page: str
+    page: str = fetch(x)
+    return clean(page)
+
+
+def through_nameless_object(x):
+    x.copy().page = fetch(x)
+    return clean(x)
+
+
+def into_an_exception(x):
+    page = fetch(x)
+    if not page:
+        raise ValueError(clean(page)) from score(page)
+    assert page, clean(page)
+
+
 def overwritten(x):
     page = fetch(x)
     page = "none"
@@ -264,6 +282,9 @@ def overwritten(x):
         (through_gather, {"clean>score"}),
         (through_tasks, {"clean>score"}),
         (through_partial, {"fetch>score", "clean>score"}),
+        (through_annotated_assignment, {"fetch>clean"}),
+        (through_nameless_object, set()),
+        (into_an_exception, {"fetch>clean", "fetch>score", "fetch>clean_2"}),
         (overwritten, set()),
     ],
 )
@@ -455,6 +476,18 @@ def test_a_loop_hands_results_to_its_next_turn():
     assert edges(graph) == {"fetch>clean", "clean>fetch"}
 
 
+def pipeline_of_turns(items):
+    newest = older = oldest = None
+    for item in items:
+        score(oldest)
+        oldest, older, newest = older, newest, fetch(item)
+
+
+def test_a_result_is_followed_through_several_turns():
+    """What a loop passes from turn to turn arrives."""
+    assert edges(read_graph(pipeline_of_turns)) == {"fetch>score"}
+
+
 def with_steps_in_a_list(x):
     for stage in [fetch, clean]:
         x = stage(x)
@@ -636,6 +669,30 @@ def _only(x):
     return x
 
 
+def with_variadic_helper(x):
+    return _gather(x, fetch(x), more=clean(x))
+
+
+def _gather(first, *others, **named):
+    return score(others, named) if first else None
+
+
+def with_keyword_only_default(x):
+    return _keyword_only(x)
+
+
+def _keyword_only(x, *, stage=clean):
+    return stage(x)
+
+
+def with_local_default_and_recursion(x):
+    def again(value, start=fetch(x)):  # noqa: B008  # what is tested
+        return again(clean(value), start)
+
+    again.calls.clear()
+    return again(x)
+
+
 def with_passed_step(x):
     return _apply(clean, fetch(x))
 
@@ -696,6 +753,9 @@ def with_context_manager(x):
             {"clean>score", "score>clean", "score>clean_2", "clean_2>score_2"},
         ),
         (with_plain_helper, ["fetch", "clean"], {"fetch>clean"}),
+        (with_variadic_helper, ["fetch", "clean", "score"], {"fetch>score", "clean>score"}),
+        (with_keyword_only_default, ["clean"], set()),
+        (with_local_default_and_recursion, ["fetch", "clean"], set()),
         (with_passed_step, ["fetch", "clean"], {"fetch>clean"}),
         (with_local_function, ["fetch", "clean", "score"], {"fetch>clean", "clean>score"}),
         (with_lambda, ["fetch", "clean"], {"fetch>clean"}),
@@ -714,11 +774,19 @@ def test_helpers_are_read_where_they_are_called(function, nodes, expected):
 
 def test_a_helper_of_another_package_is_read_when_it_names_a_step():
     """A helper from elsewhere is looked into only if a step is in its reach."""
+    package = types.ModuleType("package")
+    package.clean = clean
     elsewhere = {"__name__": "elsewhere", "clean": clean}
     helper = types.FunctionType(enrich.__code__, {**elsewhere, "_deeper": _deeper}, "enrich")
+    through_module = types.FunctionType(_by_module.__code__, {"__name__": "elsewhere", "package": package})
     stranger = types.FunctionType(_apply.__code__, elsewhere, "stranger")
     assert ids(read_graph(_calling(helper))) == ["clean", "score"]
+    assert ids(read_graph(_calling(through_module))) == ["clean"]
     assert read_graph(_calling(stranger)) == Graph()
+
+
+def _by_module(x, _):
+    return [package.clean(item) for item in x]  # noqa: F821  # given by the test
 
 
 def _calling(helper):
@@ -885,6 +953,16 @@ def test_chains_of_helpers_are_bounded(tmp_path):
     helpers = "".join(f"def f{i}(x):\n    return f{i + 1}(x)\n" for i in range(20))
     function = _compiled(tmp_path, f"{helpers}def f20(x):\n    return clean(x)\ndef f(x):\n    return f0(x)\n")
     assert read_graph(function) == Graph(dynamic=True)
+
+
+def test_a_helper_that_is_too_large_does_not_hide_the_pipeline(tmp_path):
+    """Where only a helper is beyond the limits, the steps of the pipeline itself are all shown."""
+    helper = f"def helper(x):\n    x = [{'x, ' * (graphs.MAX_VISITS + 1)}]\n    return x\n"
+    deeper = "def deeper(x):\n    return helper(x)\n"
+    function = _compiled(tmp_path, f"{helper}{deeper}def f(x):\n    return clean(deeper(clean(x)))\n")
+    graph = read_graph(function)
+    assert edges(graph) == {"clean>clean_2"}
+    assert graph.dynamic
 
 
 def _functions_of(package):

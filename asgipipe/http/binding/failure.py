@@ -21,6 +21,7 @@ logger = logging.getLogger("asgipipe")
 MAX_LOGGED = 7 * 1024
 """Bytes of a traceback in the log; with what stands around it a record stays below 8 KiB."""
 
+_KNOWN = frozenset(status.value for status in HTTPStatus)
 _UNSENDABLE = re.compile(r"[\r\n\0]")
 
 T = TypeVar("T")
@@ -46,8 +47,13 @@ async def guarded(label: str, work: Awaitable[T]) -> T:
 
 def failed(label: str, error: BaseException) -> InternalError:
     """Log that a handler failed and return what the client is told."""
-    logger.error("handler %s failed\n%s", label, cut(traceback_of(error), MAX_LOGGED))
+    logger.error("handler %s failed\n%s", label, loggable(traceback_of(error)))
     return InternalError()
+
+
+def loggable(text: str) -> str:
+    """Return `text` bounded, and without the lone surrogates that a host's log handlers would fail on."""
+    return cut(text, MAX_LOGGED).encode("utf-8", "backslashreplace").decode()
 
 
 def _is_ours(error: BaseException) -> bool:
@@ -63,7 +69,8 @@ def meant_for_client(error: HTTPException) -> HTTPError | None:
     """Return the refusal that a handler raised, or None when it cannot be sent."""
     if not 400 <= error.status_code <= 599:
         return None
-    pairs = (error.headers or {}).items()
+    # Values such as the 7 of `{"Retry-After": 7}` are taken for what they mean.
+    pairs = [(str(name), str(value)) for name, value in (error.headers or {}).items()]
     if any(_UNSENDABLE.search(text) for pair in pairs for text in pair):
         return None
     try:
@@ -86,6 +93,3 @@ def _class_for(status: int) -> type[HTTPError]:
         if ours.status == status:
             slug, phrase = ours.slug, ours.title
     return type(f"Refusal{status}Error", (HTTPError,), {"status": status, "slug": slug, "title": phrase})
-
-
-_KNOWN = frozenset(status.value for status in HTTPStatus)

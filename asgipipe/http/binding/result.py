@@ -12,12 +12,11 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
 from asgipipe.errors import DefinitionError, InternalError
-from asgipipe.http.binding.failure import MAX_LOGGED
+from asgipipe.http.binding.failure import loggable
 from asgipipe.http.binding.handler import EMPTY, Handler, is_asgi, type_name
 from asgipipe.http.binding.parameters import UNUSABLE, unusable
 from asgipipe.http.binding.schemas import SchemaGenerator
 from asgipipe.http.types import ASGIApp
-from asgipipe.logs import cut
 from asgipipe.pipelines.execution import message_of
 from asgipipe.pipelines.stream import item_type
 
@@ -55,7 +54,7 @@ class Result:
             body = adapter.serializer.to_json(value, by_alias=True, warnings="none")
             return body if _is_finite(body) else _dump_finite(adapter, value)
         except Exception as error:  # boundary: serialisers are user code
-            reason = cut(f"{type(error).__name__}: {message_of(error)}", MAX_LOGGED)
+            reason = loggable(f"{type(error).__name__}: {message_of(error)}")
             kind = type_name(type(value))
             logger.error("handler %s: its result, a %s, is not serialisable as JSON: %s", self.label, kind, reason)
             raise InternalError from error

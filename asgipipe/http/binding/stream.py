@@ -54,7 +54,6 @@ class SyncChunks:
         self._closing = False
 
     async def next(self) -> bytes | None:
-        self._running = True
         chunk, error = await self._run_in_thread(self._step)
         if error is not None:
             raise error
@@ -70,6 +69,10 @@ class SyncChunks:
                 raise error
 
     def _step(self) -> tuple[bytes | None, BaseException | None]:
+        with self._lock:
+            if self._closing:
+                return None, None
+            self._running = True
         chunk, error = None, None
         try:
             for item in self._generator:

@@ -21,7 +21,7 @@ from asgipipe.pipelines.contract import Contract
 from asgipipe.pipelines.execution import Outcome, Status
 from asgipipe.service.deployment import BaseDeploymentService
 
-_STATUS = {Status.COMPLETED: 200, Status.FAILED: 500, Status.TIMED_OUT: 504}
+_FAILED = {Status.FAILED: 500, Status.TIMED_OUT: 504}
 _VARY = (b"vary", b"Accept, Prefer")
 
 
@@ -45,7 +45,8 @@ class InvokeBody:
 
     def read(self, body: bytes) -> tuple[dict[str, object], str | None, float | None]:
         """Return parameters, run name and timeout. Raises BadRequestError or ValidationError."""
-        require_finite(body, ())
+        if self._contract.may_hold_infinity or b"NaN" in body or b"Infinity" in body:
+            require_finite(body, ())
         try:
             request: dict[str, object] = self._validate(body or b"{}", strict=True)
         except pydantic.ValidationError as error:
@@ -96,7 +97,7 @@ class InvokeEndpoint:
             outcome = await self._service.invoke(parameters, run_name=run_name, timeout=timeout)
         if outcome.abandoned:
             _keep_place(exchange, outcome)
-        status = _STATUS.get(outcome.status)
+        status = 200 if outcome.outputs_json is not None else _FAILED.get(outcome.status)
         if status is None:
             problem = UnavailableError("The run was cancelled because the server is stopping.")
             problem.extra = {"run_id": outcome.run_id}

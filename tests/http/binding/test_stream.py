@@ -3,13 +3,16 @@ import contextlib
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
 from asgipipe.errors import DefinitionError
-from asgipipe.http.binding import Bound
+from asgipipe.http.binding import Bound, bind
 from asgipipe.http.types import Message, Scope
-from tests.http.binding.conftest import PATIENCE, Ask
+from tests.http.binding.conftest import LIMITS, PATIENCE, Ask
+
+T = TypeVar("T")
 
 
 class Client:
@@ -173,11 +176,12 @@ def test_a_sync_generator_is_closed_after_a_disconnect(
     bound: Callable[..., Bound], scope: Callable[..., Scope]
 ) -> None:
     """A plain generator is closed when the client goes away, by the thread that is in it, when that comes back."""
-    release, closed = threading.Event(), threading.Event()
+    inside, release, closed = threading.Event(), threading.Event(), threading.Event()
 
     def handler() -> Iterator[str]:
         try:
             yield "first"
+            inside.set()
             release.wait(PATIENCE)
             yield "never sent"
         finally:
@@ -186,7 +190,7 @@ def test_a_sync_generator_is_closed_after_a_disconnect(
     async def run() -> list[Message]:
         client = Client()
         task = asyncio.create_task(bound(handler).app(scope(), client.messages.get, client.send))
-        await asyncio.wait_for(client.got.wait(), PATIENCE)
+        assert await asyncio.to_thread(inside.wait, PATIENCE)
         client.leave()
         await asyncio.wait_for(task, PATIENCE)
         assert not closed.is_set()
@@ -195,6 +199,43 @@ def test_a_sync_generator_is_closed_after_a_disconnect(
         return client.sent
 
     assert [message.get("body") for message in asyncio.run(run())] == [None, b"first"]
+
+
+def test_a_step_that_never_began_does_not_keep_a_generator_open(
+    bound: Callable[..., Bound], scope: Callable[..., Scope]
+) -> None:
+    """A plain generator is closed, in a thread, also when its next step was still waiting for one."""
+    closed: list[int] = []
+    steps: list[Callable[[], object]] = []
+    waiting = asyncio.Event()
+
+    async def run_in_thread(function: Callable[[], T]) -> T:
+        steps.append(function)
+        if len(steps) == 3:  # after the call and the first chunk
+            waiting.set()
+            await asyncio.Event().wait()
+        return await asyncio.to_thread(function)
+
+    def handler() -> Iterator[str]:
+        try:
+            yield "first"
+            yield "never sent"
+        finally:
+            closed.append(threading.get_ident())
+
+    app = bind(handler, name="h", path="/x", method="GET", limits=LIMITS, run_in_thread=run_in_thread).app
+
+    async def run() -> None:
+        client = Client()
+        task = asyncio.create_task(app(scope(), client.messages.get, client.send))
+        await asyncio.wait_for(waiting.wait(), PATIENCE)
+        client.leave()
+        await asyncio.wait_for(task, PATIENCE)
+
+    asyncio.run(run())
+    assert len(closed) == 1
+    assert closed[0] != threading.get_ident()
+    assert steps[2]() == (None, None)
 
 
 def test_a_gone_client_closes_a_suspended_sync_generator(
