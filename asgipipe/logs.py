@@ -19,8 +19,12 @@ from typing import Literal, TextIO
 
 LogFormat = Literal["text", "json"]
 
-request_id_var: ContextVar[str | None] = ContextVar("asgipipe_request_id", default=None)
-run_id_var: ContextVar[str | None] = ContextVar("asgipipe_run_id", default=None)
+request_id_var: ContextVar[bytes | None] = ContextVar("asgipipe_request_id", default=None)
+
+id_sources: dict[str, Callable[[], str | None]] = {
+    "request_id": lambda: request_id.decode("ascii") if (request_id := request_id_var.get()) else None
+}
+"""What knows the ids of the moment, by the name of the record's field; whoever has another id adds its source."""
 
 MAX_LINE = 8 * 1024
 """Bytes of one log record, its line break included."""
@@ -183,8 +187,7 @@ def _title(error: BaseException) -> str:
 
 
 def _ids(record: logging.LogRecord) -> dict[str, str]:
-    variables: Mapping[str, Callable[[], str | None]] = {"run_id": run_id_var.get, "request_id": request_id_var.get}
-    found = {name: getattr(record, name, None) or current() for name, current in variables.items()}
+    found = {name: getattr(record, name, None) or current() for name, current in id_sources.items()}
     return {name: str(value)[:200] for name, value in found.items() if value}
 
 

@@ -195,12 +195,13 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         ready: bool = True,
     ) -> Server:
         port = free_port()
+        ports = {"ASGIPIPE_UVICORN_PORT": str(port), "UVICORN_PORT": str(port)}
         log = tmp_path / f"server-{port}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*(program or (sys.executable, "-m", "asgipipe", "serve")), *arguments],
                 cwd=cwd or tmp_path,
-                env={**os.environ, "ASGIPIPE_UVICORN_PORT": str(port), "PYTHONUNBUFFERED": "1", **(env or {})},
+                env={**os.environ, **ports, "PYTHONUNBUFFERED": "1", **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -18,6 +18,7 @@ import pytest
 from tests.conftest import PATIENCE, Serve, Server
 
 ADDRESS = re.compile(r"(http://)?(localhost|127\.0\.0\.1):8000")
+SERVERS = ("asgipipe serve", "uvicorn ")
 FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# (?P<name>[\w.]+)\n")
 DECIMAL = re.compile(r"\d+\.\d+")
@@ -73,7 +74,7 @@ def play(document: Sequence[Block], folder: Path, serve: Serve) -> None:
     for block in document:
         if block.language == "console":
             for command in commands(block):
-                if "asgipipe serve" in command.line:
+                if any(program in command.line for program in SERVERS):
                     server = restart(command, folder, serve, server)
                 else:
                     same(run(command.line, folder, server), command.output, command.line)

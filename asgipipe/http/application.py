@@ -1,10 +1,12 @@
-"""The whole ASGI application of a deployment: lifespan, and the layers around the dispatcher in their order."""
+"""The whole ASGI application of a deployment, and the layers around its dispatcher in their order."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
+from random import getrandbits
 
 from asgipipe.errors import UserError
-from asgipipe.http.exchange import NO_DEFAULTS
+from asgipipe.http.exchange import KEY, NO_DEFAULTS, REQUEST_ID, Exchange, local_path
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.middleware.admission import Admission, AdmissionMiddleware
 from asgipipe.http.middleware.auth import Auth, OpenList
@@ -12,13 +14,15 @@ from asgipipe.http.middleware.cors import cors_middleware
 from asgipipe.http.middleware.errors import Check, ErrorBoundaryMiddleware
 from asgipipe.http.middleware.limits import Limits
 from asgipipe.http.middleware.secure_headers import secure_headers
-from asgipipe.http.middleware.telemetry import TelemetryMiddleware
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.logs import request_id_var
 from asgipipe.pipelines.execution import message_of, traceback_of
 from asgipipe.service.metrics import Metrics
 from asgipipe.settings import DeploymentDefaultMiddleware, DeploymentSettings
 
 logger = logging.getLogger("asgipipe")
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 
 
 def layered(
@@ -29,11 +33,9 @@ def layered(
     open_list: OpenList,
     exempt: frozenset[str],
     lifecycle: Lifecycle,
-    metrics: Metrics,
     custom: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> ASGIApp:
-    """Put the layers around `inner`: telemetry and secure headers, CORS, error boundary, limits, auth, admission, and the
-    user's own (`custom`).
+    """Put the layers around `inner`: CORS, error boundary, limits, auth, admission, and the user's own (`custom`).
 
     `keys` open what `open_list` does not; `exempt` paths are never throttled. The error boundary stands inside CORS, so that
     a 500 has CORS headers too, and admission inside auth, so that nobody without a key takes a place in the queue.
@@ -53,24 +55,43 @@ def layered(
     app = ErrorBoundaryMiddleware(app, checks)
     if DeploymentDefaultMiddleware.CORS in included and settings.cors.allow_origins:
         app = cors_middleware(app, settings.cors)
-    secured = DeploymentDefaultMiddleware.SECURE_HEADERS in included
-    defaults = secure_headers(settings.secure_headers) if secured else NO_DEFAULTS
-    return TelemetryMiddleware(app, lifecycle=lifecycle, metrics=metrics, defaults=defaults)
+    return app
 
 
 class Application:
-    """Answers the lifespan protocol and hands everything else to the layers."""
+    """The outermost layer: it answers the lifespan protocol, opens an exchange for every request, and counts it.
 
-    def __init__(self, layers: ASGIApp, lifecycle: Lifecycle) -> None:
-        self._layers = layers
+    A sane `x-request-id` of the client's is kept, any other is replaced.
+    """
+
+    def __init__(self, layers: ASGIApp, settings: DeploymentSettings, lifecycle: Lifecycle, metrics: Metrics) -> None:
+        self.layers = layers
         self.lifecycle = lifecycle
+        self._request_finished = metrics.request_finished
+        secured = DeploymentDefaultMiddleware.SECURE_HEADERS in settings.include_default_middleware
+        self._defaults = secure_headers(settings.secure_headers) if secured else NO_DEFAULTS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A coroutine function, though it only passes on: servers and test clients tell ASGI 3 applications by that.
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        else:
-            await self._layers(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        request_id = headers.get(REQUEST_ID)
+        if request_id is None or _SANE_ID(request_id) is None:
+            request_id = b"%032x" % getrandbits(128)
+        exchange = scope[KEY] = Exchange(send, local_path(scope), headers, request_id, self._defaults)
+        request_id_var.set(request_id)
+        lifecycle = self.lifecycle
+        lifecycle.active += 1
+        try:
+            await self.layers(scope, receive, exchange.send)
+        finally:
+            # uvicorn's request object holds the scope: without this every request would be a cycle for the collector.
+            del scope[KEY]
+            lifecycle.active -= 1
+            if lifecycle.draining:
+                lifecycle.request_ended()
+            self._request_finished(scope.get("method", "WEBSOCKET"), exchange.status)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 from asgipipe.errors import OutsideRunError, RunCanceled
+from asgipipe.logs import id_sources
 
 if TYPE_CHECKING:
     from asgipipe.pipelines.executor import ThreadExecutor
@@ -177,6 +178,14 @@ class StepContext:
 
 
 current: ContextVar[StepContext | None] = ContextVar("asgipipe_step_context", default=None)
+
+
+def _run_id() -> str | None:
+    context = current.get()
+    return None if context is None else context.run.id
+
+
+id_sources["run_id"] = _run_id
 
 
 def get_step_context() -> StepContext:

@@ -127,6 +127,8 @@ class Execution:
             call.abandoned = outcome.abandoned = True
             run.cancel("the request was cancelled")
             raise
+        finally:
+            run.on_cancel = None
         if ended is None:
             call.abandoned = outcome.abandoned = True
             outcome.parameters_json = self._dump_parameters(run.parameters)

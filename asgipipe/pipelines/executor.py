@@ -165,8 +165,9 @@ class ThreadExecutor:
         ended = self._ended
         while ended:
             call = ended.popleft()
-            if call.on_end is not None:
-                call.on_end(call)
+            on_end, call.on_end = call.on_end, None  # whoever waits holds the call: keep no cycle for the collector
+            if on_end is not None:
+                on_end(call)
 
     def _watch(self) -> None:
         self.loop.call_later(_PATIENCE, self._relieve, self._submitted)

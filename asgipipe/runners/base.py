@@ -130,7 +130,6 @@ class BaseDeploymentAppRunner(ABC):
             open_list=routes,
             exempt=reading_paths(built_in) - {endpoint.path for endpoint in self._custom},
             lifecycle=self.lifecycle,
-            metrics=self.service.metrics,
             custom=partial(wrapped, specs=[spec for spec in settings.custom_middlewares if not spec.native]),
         )
 

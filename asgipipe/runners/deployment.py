@@ -68,7 +68,7 @@ class Deployment:
         self.app_runner = self._app_runner(source_root)
         self._startup_hook = self._hook("startup_hook")
         self._shutdown_hook = self._hook("shutdown_hook")
-        self.asgi_app = Application(self.app_runner.build(), self.lifecycle)
+        self.asgi_app = Application(self.app_runner.build(), self.settings, self.lifecycle, self.metrics)
 
     @property
     def deployment(self) -> DeploymentResponse:

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 
 from asgipipe.errors import StartupError
 from asgipipe.identifiers import uuid7
-from asgipipe.logs import run_id_var
 from asgipipe.pipelines.context import Environment, EventListener, Run
 from asgipipe.pipelines.deadlines import Deadlines
 from asgipipe.pipelines.execution import TIMEOUT, Execution, Outcome, Status, message_of, traceback_of
@@ -200,14 +199,12 @@ class DeploymentService(BaseDeploymentService):
             run.timeout = limit
             self._deadlines.watch(run, started + limit)
         self.metrics.run_started()
-        token = run_id_var.set(run.id)
         try:
             await self._execution.execute(run, outcome)
         except asyncio.CancelledError:
             outcome.status = Status.CANCELED
             raise
         finally:
-            run_id_var.reset(token)
             seconds = outcome.execution_time = monotonic() - started
             if not outcome.abandoned:
                 del self._runs[run.id]

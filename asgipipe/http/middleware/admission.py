@@ -75,8 +75,9 @@ class AdmissionMiddleware:
             await self.app(scope, receive, send)
         finally:
             # An endpoint that leaves a thread behind takes `release` with it and calls it when the thread has ended.
-            if exchange.release is not None:
-                exchange.release()
+            release = exchange.release
+            if release is not None:
+                release()
 
     async def _make_ready(self) -> None:
         if self._lifecycle.draining or self._lifecycle.state in (State.STOPPING, State.STOPPED):
