@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal, TextIO
@@ -65,8 +65,8 @@ def _adopt_uvicorn(level: int) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    # What uvicorn says at INFO while it starts and stops, the banner and our own lines say better. It needs a level of its
-    # own in any case: uvicorn takes an unset level, 0, for a wish to trace every connection.
+    # What uvicorn says at INFO while it starts and stops, the banner and our own lines say better. It needs a level of
+    # its own in any case: uvicorn takes an unset level, 0, for a wish to trace every connection.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING if level == logging.INFO else level)
 
 
@@ -114,7 +114,8 @@ class JSONFormatter(logging.Formatter):
         if exception:
             fields["exception"] = exception
         # A lone surrogate becomes its escape, which is valid JSON.
-        return json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+        line = json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+        return _CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", line)
 
 
 def cut(text: str, size: int) -> str:

@@ -16,19 +16,18 @@ from typing import Protocol
 from pydantic_core import to_json
 
 from asgipipe.errors import DefinitionError, MethodNotAllowedError, NotFoundError, UnavailableError
-from asgipipe.http.exchange import NO_DEFAULTS, DefaultHeaders, Exchange, exchange_of, local_path
+from asgipipe.http.application import Application
+from asgipipe.http.exchange import Exchange, exchange_of, local_path
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.middleware.auth import Auth
 from asgipipe.http.middleware.errors import Check, ErrorBoundaryMiddleware
 from asgipipe.http.middleware.limits import Limits
-from asgipipe.http.middleware.secure_headers import secure_headers
-from asgipipe.http.middleware.telemetry import TelemetryMiddleware
 from asgipipe.http.responses import JSON, respond
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.pipelines.pipeline import Pipeline
 from asgipipe.service.deployment import BaseDeploymentService
 from asgipipe.service.metrics import Metrics
-from asgipipe.settings import DeploymentDefaultMiddleware, DeploymentSettings, SecureHeadersConfig
+from asgipipe.settings import DeploymentSettings
 from asgipipe.settings.deployment import built_in_paths
 
 PIPELINES = "/pipelines"
@@ -192,12 +191,8 @@ def _layers(app: ASGIApp, deployments: Sequence[Indexed]) -> ASGIApp:
     if keys:
         checks.append(Auth(keys=keys, open_list=_OpenPaths()).check)
     # Requests of the index belong to no deployment: they are counted in none, and never in the way of a drain.
-    return TelemetryMiddleware(
-        ErrorBoundaryMiddleware(app, checks),
-        lifecycle=Lifecycle(nullcontext, lambda _: None),
-        metrics=Metrics("index"),
-        defaults=_common_headers(settings),
-    )
+    lifecycle = Lifecycle(nullcontext, lambda _: None)
+    return Application(ErrorBoundaryMiddleware(app, checks), _common(settings), lifecycle, Metrics("index"))
 
 
 class _OpenPaths:
@@ -208,11 +203,9 @@ class _OpenPaths:
         return None
 
 
-def _common_headers(settings: Sequence[DeploymentSettings]) -> DefaultHeaders:
-    """The security headers that all deployments agree on; the defaults when they do not agree."""
-    chosen = [
-        each.secure_headers if DeploymentDefaultMiddleware.SECURE_HEADERS in each.include_default_middleware else None
-        for each in settings
-    ]
-    config = chosen[0] if all(config == chosen[0] for config in chosen) else SecureHeadersConfig()
-    return NO_DEFAULTS if config is None else secure_headers(config)
+def _common(settings: Sequence[DeploymentSettings]) -> DeploymentSettings:
+    """Settings with the security headers that all deployments agree on; the defaults when they do not agree."""
+    first = settings[0]
+    fields = ("secure_headers", "include_default_middleware")
+    agreed = all(getattr(each, name) == getattr(first, name) for each in settings for name in fields)
+    return first if agreed else DeploymentSettings()

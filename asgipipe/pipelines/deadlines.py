@@ -12,7 +12,10 @@ from asgipipe.pipelines.context import Run
 
 
 class Deadlines:
-    """Calls `expire` with every one of `open_runs` whose deadline passed; belongs to the event loop's thread."""
+    """Calls `expire` with every one of `open_runs` whose deadline passed; belongs to the event loop's thread.
+
+    `next` is the earliest deadline that is waited for, in seconds of `clock`.
+    """
 
     def __init__(
         self,
@@ -24,26 +27,21 @@ class Deadlines:
         self._expire = expire
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
-        self._next = float("inf")
+        self.next = float("inf")
 
-    def watch(self, run: Run, deadline: float) -> None:
-        """Set the deadline of an open run."""
-        run.deadline = deadline
-        if deadline < self._next:
-            self._arm(deadline)
+    def arm(self, deadline: float) -> None:
+        """Wake up at `deadline`; needed when a run's deadline is earlier than `next`."""
+        self.close()
+        self.next = deadline
+        delay = max(0.0, deadline - self._clock())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
 
     def close(self) -> None:
         """Give up the timer; deadlines no longer act."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
-        self._next = float("inf")
-
-    def _arm(self, deadline: float) -> None:
-        self.close()
-        self._next = deadline
-        delay = max(0.0, deadline - self._clock())
-        self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
+        self.next = float("inf")
 
     def _wake(self) -> None:
         self.close()
@@ -58,4 +56,4 @@ class Deadlines:
             else:
                 waiting.append(run.deadline)
         if waiting:
-            self._arm(min(waiting))
+            self.arm(min(waiting))

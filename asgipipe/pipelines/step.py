@@ -128,6 +128,8 @@ class Step(Generic[P, R]):
             finally:
                 current.reset(token)
         if self._is_async:
+            if self._plain_async and not run.inline and _get_running_loop() is not None:
+                return cast(R, self._execute(run, args, kwargs))
             return cast(R, self._call_async(run, args, kwargs))
         return cast(R, self._call_sync(run, args, kwargs))
 

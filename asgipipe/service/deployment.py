@@ -197,7 +197,9 @@ class DeploymentService(BaseDeploymentService):
         limit = self._timeout if timeout is None else min(timeout, self._timeout)
         if limit < _NO_LIMIT:
             run.timeout = limit
-            self._deadlines.watch(run, started + limit)
+            run.deadline = started + limit
+            if run.deadline < self._deadlines.next:
+                self._deadlines.arm(run.deadline)
         self.metrics.run_started()
         try:
             await self._execution.execute(run, outcome)

@@ -188,7 +188,7 @@ def test_the_list_needs_a_key_when_a_deployment_does() -> None:
 
 
 def test_the_index_answers_like_everything_else() -> None:
-    """Its answers and refusals carry the security headers and a request id once each, and are problems where they refuse."""
+    """Its answers and refusals carry the security headers and a request id once each; refusals are problems."""
     served = deployments(None, None)
     found = answers(
         PipelineIndex(served),

@@ -11,7 +11,7 @@ from typing_extensions import NotRequired, TypedDict
 from asgipipe.errors import BadRequestError, UnavailableError
 from asgipipe.http.body import read_body, require_finite, require_json
 from asgipipe.http.envelope import EnvelopeWriter
-from asgipipe.http.exchange import Exchange, exchange_of
+from asgipipe.http.exchange import KEY, Exchange
 from asgipipe.http.problems import send_problem
 from asgipipe.http.responses import JSON
 from asgipipe.http.types import Receive, Scope, Send
@@ -84,10 +84,9 @@ class InvokeEndpoint:
         self._cancel_on_disconnect = cancel_on_disconnect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = exchange_of(scope)
-        query = scope.get("query_string")
-        if query:
-            _check_mode(query)
+        exchange: Exchange = scope[KEY]
+        if scope["query_string"]:
+            _check_mode(scope["query_string"])
         body = await read_body(receive, exchange.headers, limit=self._max_body_size, timeout=self._receive_timeout)
         require_json(exchange.headers, body)
         parameters, run_name, timeout = self._body.read(body)

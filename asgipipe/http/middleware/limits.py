@@ -24,13 +24,14 @@ class Limits:
         headers = exchange.headers
         if len(fields) > self._max_count:
             raise HeadersTooLargeError(f"A request may have {self._max_count} header fields at most.")
-        size = len(scope["path"]) + len(scope.get("query_string", b""))
-        for name, value in fields:
-            size += len(name) + len(value)
+        size = len(scope["path"]) + len(scope["query_string"])
+        if len(headers) == len(fields):
+            size += len(b"".join(headers)) + len(b"".join(headers.values()))
+        else:
+            size += sum(len(name) + len(value) for name, value in fields)
+            _check_doubles(fields)
         if size > self._max_size:
             raise HeadersTooLargeError(f"The head of a request may have {self._max_size} bytes at most.")
-        if len(headers) != len(fields):
-            _check_doubles(fields)
         if b"host" not in headers and scope.get("http_version") == "1.1" and scope["type"] == "http":
             raise BadRequestError("A request needs a Host header.")  # RFC 9112, section 3.2
         length = headers.get(b"content-length")
