@@ -39,7 +39,8 @@ class Run:
     """One execution of a pipeline.
 
     `parameters` are the validated arguments. `listener`, when there is one, receives every event; without it events cost
-    nothing. `deadline` is in seconds of the monotonic clock, `timeout` in seconds from the start.
+    nothing. `deadline` is in seconds of the monotonic clock, `timeout` in seconds from the
+    start. `parameters_json` is written before the pipeline can change what it was given.
     """
 
     # Defaults live in the class: a run that needs none of them pays for none of them.
@@ -49,6 +50,7 @@ class Run:
     timeout = 0.0
     inline = False
     on_cancel: Callable[[], object] | None = None
+    parameters_json: bytes | None = None
     _sleepers: threading.Event | None = None
 
     def __init__(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaMode
@@ -175,7 +175,7 @@ def _parameters_type(name: str, parameters: list[Parameter]) -> type:
     for parameter in parameters:
         _check_json_form(f"pipeline {name!r}: parameter {parameter.name!r}", _bare(parameter.annotation), "validation")
     fields = {parameter.name: parameter.annotation for parameter in parameters}
-    made: type = TypedDict("Parameters", fields)  # type: ignore[operator,misc]  # made at run time
+    made: type = TypedDict("Parameters", fields)  # type: ignore[misc]  # made at run time
     made.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]  # pydantic's protocol for TypedDicts
     return made
 
@@ -188,7 +188,7 @@ def _closed(model: type[BaseModel]) -> type[BaseModel]:
     """Refuse unknown fields, unless the model says itself what it does with them."""
     if "extra" in model.model_config:
         return model
-    return type(model)(model.__name__, (model,), {"__module__": model.__module__, "model_config": {"extra": "forbid"}})
+    return create_model(model.__name__, __base__=model, __module__=model.__module__, __cls_kwargs__={"extra": "forbid"})
 
 
 def _outputs_adapter(name: str, shape: OutputShape) -> TypeAdapter[object]:
@@ -197,7 +197,7 @@ def _outputs_adapter(name: str, shape: OutputShape) -> TypeAdapter[object]:
         kind = NoneType if annotation is None else Any if annotation is object else annotation
         _check_json_form(f"pipeline {name!r}: output {output!r}", kind, "serialization")
         fields[output] = kind
-    made: type = TypedDict("Outputs", fields)  # type: ignore[operator,misc]  # made at run time
+    made: type = TypedDict("Outputs", fields)  # type: ignore[misc]  # made at run time
     made.__pydantic_config__ = _LENIENT  # type: ignore[attr-defined]  # pydantic's protocol for TypedDicts
     return _adapter(made, f"pipeline {name!r}: outputs")
 
@@ -208,7 +208,7 @@ def _check_json_form(subject: str, annotation: object, mode: JsonSchemaMode) -> 
 
 def _adapter(annotation: object, subject: str) -> TypeAdapter[object]:
     try:
-        return TypeAdapter(annotation)
+        return TypeAdapter(annotation)  # type: ignore[arg-type]  # any object that pydantic takes as a type
     except _NO_JSON as error:
         raise DefinitionError(f"{subject} has type {_type_name(annotation)}, which has no JSON form") from error
 

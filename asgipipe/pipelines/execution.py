@@ -13,8 +13,6 @@ from asgipipe.pipelines.executor import Call
 from asgipipe.pipelines.pipeline import Pipeline
 from asgipipe.pipelines.step import drain, drain_async
 
-Texts = tuple[bytes, bytes]
-
 TIMEOUT = "timeout"
 """The cancel reason of a run whose deadline passed."""
 
@@ -73,7 +71,7 @@ class Execution:
         run.on_cancel = task.cancel
         token = current.set(StepContext(run, None))
         try:
-            outcome.parameters_json = self._dump_parameters(run.parameters)
+            run.parameters_json = outcome.parameters_json = self._dump_parameters(run.parameters)
             value = self._call(run.parameters)
             if self._streams:
                 value = await drain_async(cast("AsyncGenerator[object, None]", value), run, self._text, None)
@@ -99,17 +97,18 @@ class Execution:
     async def _in_place(self, run: Run, outcome: Outcome) -> None:
         run.inline = True
         try:
-            outcome.parameters_json, outcome.outputs_json = self._work(run)
+            outcome.outputs_json = self._work(run)
             outcome.status = Status.COMPLETED
         except BaseException as error:  # boundary: user code may raise anything; it must not reach the server
             _fail(run, outcome, error)
+        outcome.parameters_json = run.parameters_json or b"{}"
         if run.children:
             await run.settle(cancel=outcome.status is not Status.COMPLETED)
 
     async def _in_thread(self, run: Run, outcome: Outcome) -> None:
-        waiter: asyncio.Future[Call[Texts] | None] = run.loop.create_future()
+        waiter: asyncio.Future[Call[bytes] | None] = run.loop.create_future()
 
-        def end(call: Call[Texts]) -> None:
+        def end(call: Call[bytes]) -> None:
             if not waiter.done():
                 waiter.set_result(call)
             elif outcome.abandoned:
@@ -131,26 +130,27 @@ class Execution:
             run.on_cancel = None
         if ended is None:
             call.abandoned = outcome.abandoned = True
-            outcome.parameters_json = self._dump_parameters(run.parameters)
+            outcome.parameters_json = run.parameters_json or self._dump_parameters(run.parameters)
             _fail(run, outcome, RunCanceled(run.cancel_reason))
             return
-        if ended.value is not None:
-            outcome.parameters_json, outcome.outputs_json = ended.value
-            outcome.status = Status.COMPLETED
-        elif ended.error is not None:
+        outcome.parameters_json = run.parameters_json or b"{}"
+        if ended.error is not None:
             _fail(run, outcome, ended.error)
+        else:
+            outcome.outputs_json = ended.value
+            outcome.status = Status.COMPLETED
         if run.children:
             await run.settle(cancel=outcome.status is not Status.COMPLETED)
 
-    def _work(self, run: Run) -> Texts:
-        """Run a sync pipeline in the thread that calls; return the JSON of its parameters and outputs."""
+    def _work(self, run: Run) -> bytes:
+        """Run a sync pipeline in the thread that calls; return the JSON of its outputs."""
         token = current.set(StepContext(run, None))
         try:
-            parameters = self._dump_parameters(run.parameters)
+            run.parameters_json = self._dump_parameters(run.parameters)
             value = self._call(run.parameters)
             if self._streams:
                 value = drain(cast("Generator[object, None, None]", value), run, self._text, None)
-            return parameters, self._dump_outputs(value)
+            return self._dump_outputs(value)
         finally:
             current.reset(token)
 

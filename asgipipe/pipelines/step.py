@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from asyncio import _get_running_loop
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
-from typing import Generic, NoReturn, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from asgipipe.errors import DefinitionError, StepExitError, StepTimeoutError
 from asgipipe.pipelines.callables import Kind, kind_of, name_of, underlying
@@ -106,7 +106,7 @@ class Step(Generic[P, R]):
         """Bind like a function, so that methods can be steps."""
         if instance is None:
             return self
-        bound = self.function.__get__(instance, owner)  # type: ignore[attr-defined]  # a function in a class body
+        bound = self.function.__get__(instance, owner)
         return Step(
             bound, name=self.name, retries=self.retries, retry_delay=self.retry_delay, timeout=self.timeout
         )
@@ -139,12 +139,12 @@ class Step(Generic[P, R]):
     ) -> "StepFuture[T]": ...
     @overload
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "StepFuture[R]": ...
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> "StepFuture[R]":
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> "StepFuture[Any]":
         """Start the step beside the caller and return its future: `.result()` in sync code, `await` in async code.
 
         Sync steps run in the deployment's threads, async ones on its event loop. Outside a run the step is run at once.
         """
-        return cast("StepFuture[R]", start(self, args, kwargs))
+        return start(self, args, kwargs)
 
     def map(self, items: Iterable[object], /, **common: object) -> "StepFutures[R]":
         """Submit the step once per item, given as its first argument; `common` goes to each call.
@@ -279,9 +279,9 @@ class StreamCall(Awaitable[object]):
     __slots__ = ("_args", "_kwargs", "_run", "_step")
 
     def __init__(
-        self, step: Step[..., object], run: Run, args: tuple[object, ...], kwargs: dict[str, object]
+        self, step: Step[P, R], run: Run, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> None:
-        self._step = step
+        self._step: Step[..., object] = cast("Step[..., object]", step)
         self._run = run
         self._args = args
         self._kwargs = kwargs

@@ -61,7 +61,7 @@ def _split(target: str) -> tuple[str, str]:
 
 
 def _is_path(place: str) -> bool:
-    return place.endswith(".py") or "/" in place or os.sep in place
+    return place.endswith(".py") or "/" in place or os.sep in place or Path(place).is_file()
 
 
 def _search_first(folder: Path) -> None:

@@ -5,6 +5,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import cast
 
 import click
@@ -159,9 +160,8 @@ def _of_type(schema: Schema, root: Schema, depth: int) -> object:
         return _items(schema, root, depth)
     if kind == "string":
         text = _FORMATS.get(str(schema.get("format")), "text")
-        least = schema.get("minLength", 0)
-        most = schema.get("maxLength", len(text))
-        return text.ljust(least if isinstance(least, int) else 0, "x")[: most if isinstance(most, int) else None]
+        least, most = _bound(schema, "minLength", 0), _bound(schema, "maxLength", inf)
+        return text.ljust(int(min(least, 1000)), "x")[: None if most == inf else int(most)]
     if kind in ("integer", "number"):
         return _number(schema, whole=kind == "integer")
     return _PLAIN.get(str(kind))
@@ -178,15 +178,14 @@ def _items(schema: Schema, root: Schema, depth: int) -> list[object]:
 
 
 def _number(schema: Schema, *, whole: bool) -> object:
-    bounds = {name: schema.get(name) for name in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")}
-    numbers = {name: value for name, value in bounds.items() if isinstance(value, int | float)}
-    value: float = 1
-    if "minimum" in numbers:
-        value = max(value, numbers["minimum"])
-    if "exclusiveMinimum" in numbers and value <= numbers["exclusiveMinimum"]:
-        value = numbers["exclusiveMinimum"] + (1 if whole else 0.5)
-    if "maximum" in numbers:
-        value = min(value, numbers["maximum"])
-    if "exclusiveMaximum" in numbers and value >= numbers["exclusiveMaximum"]:
-        value = numbers["exclusiveMaximum"] - (1 if whole else 0.5)
-    return int(value) if whole else float(value)
+    """1 where it is allowed, else a number as near to a bound as is safe."""
+    step = 1.0 if whole else 0.5
+    low = max(_bound(schema, "minimum", -inf), _bound(schema, "exclusiveMinimum", -inf) + step)
+    high = min(_bound(schema, "maximum", inf), _bound(schema, "exclusiveMaximum", inf) - step)
+    value = (low + _bound(schema, "exclusiveMaximum", high)) / 2 if low > high else min(max(1.0, low), high)
+    return int(value) if whole else value
+
+
+def _bound(schema: Schema, name: str, otherwise: float) -> float:
+    value = schema.get(name)
+    return float(value) if isinstance(value, int | float) else otherwise

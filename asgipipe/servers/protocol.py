@@ -1,7 +1,10 @@
 """uvicorn's HTTP protocol with the bounds it lacks: on the time and size of a request head, and on readers that stop.
 
-Nothing is scheduled per request. One timer per connection looks again when its time is over; parser callbacks only note
-when a head began and how much arrived since the parser last made progress.
+A head that is complete is left to the application, which refuses it as a problem when it is too large. Here is only what
+the application never sees: heads, and trailers, that go on and on.
+
+Nothing is scheduled per request, and no parser callback of the usual request is overridden. One timer per connection looks
+again when its time is over, and `data_received` sees from uvicorn's own state whether a head is still incomplete.
 """
 
 import asyncio
@@ -10,7 +13,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+# An answered request may go on for this many bytes, so that a client that is still sending can read the answer.
+_UNREAD_BODY = 1024 * 1024
 
 # A reader must take this many bytes in `send_timeout`; asyncio's own high-water mark, where writing is paused.
 _PROGRESS = HIGH_WATER_LIMIT
@@ -21,14 +27,12 @@ class ProtocolLimits:
     """What a connection may take.
 
     `receive_timeout` seconds for a request head, from its first byte or from connecting; `send_timeout` seconds in
-    which a client must read 64 KiB when that much waits for it; `max_header_size` bytes and `max_header_fields` fields
-    in a head.
+    which a client must read 64 KiB when that much waits for it; `max_header_size` bytes of a head that is not complete.
     """
 
     receive_timeout: float = 30.0
     send_timeout: float = 30.0
     max_header_size: int = 32 * 1024
-    max_header_fields: int = 100
 
 
 def bounded_protocol(limits: ProtocolLimits) -> type[HttpToolsProtocol]:
@@ -46,16 +50,12 @@ class _Trailers(list[tuple[bytes, bytes]]):
 _NOWHERE = _Trailers()
 
 
-class _HeadTooLargeError(Exception):
-    """Stops the parser; never leaves it."""
-
-
 class _BoundedProtocol(HttpToolsProtocol):
     limits: ClassVar[ProtocolLimits]
 
     # When the head that is being waited for began; None while a request is answered or the connection is kept alive.
     _head_since: float | None = None
-    # Bytes received since the parser last finished a head or delivered a piece of a body.
+    # Bytes received of that head, or around and behind the pieces of a chunked body.
     _unparsed = 0
     _refusal: http.HTTPStatus | None = None
     _watch: asyncio.TimerHandle | None = None
@@ -122,37 +122,43 @@ class _BoundedProtocol(HttpToolsProtocol):
     # The size of a head
 
     def data_received(self, data: bytes) -> None:
-        self._unparsed += len(data)
+        before = self.cycle
+        body = len(before.body) if self.headers is _NOWHERE else 0
         super().data_received(data)
+        cycle = self.cycle
+        if cycle is not before:
+            self._unparsed = 0
+            self._head_since = None
+        # uvicorn makes a scope when a head begins, and the cycle of that scope when it is complete.
+        if cycle is None or cycle.scope is not self.scope:  # type: ignore[redundant-expr]  # none before the first head
+            self._head_goes_on(len(data))
+        elif self.headers is _NOWHERE:
+            self._chunks_go_on(cycle, len(data) - (len(cycle.body) - body))
+        elif cycle.response_complete:
+            # Bytes that belong to no request, or to one that is answered: they end the keep-alive time too.
+            self._head_since = self._head_since or self.loop.time()
+
+    def _head_goes_on(self, received: int) -> None:
+        self._head_since = self._head_since or self.loop.time()
+        self._unparsed += received
         if self._unparsed > self.limits.max_header_size:
             self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif self._head_since is None and self._idle():
-            # Bytes that belong to no request, or to one that is answered already: they end the keep-alive time too.
-            self._head_since = self.loop.time()
 
-    def on_message_begin(self) -> None:
-        self._head_since = self.loop.time()
-        super().on_message_begin()
+    def _chunks_go_on(self, cycle: RequestResponseCycle, around: int) -> None:
+        """Bound what a chunked body may bring besides its content, of which the parser keeps trailers in memory."""
+        if cycle.response_complete:
+            self._head_since = self._head_since or self.loop.time()
+            self._unparsed += around
+            limit = _UNREAD_BODY
+        elif around:
+            self._unparsed += around
+            limit = self.limits.max_header_size
+        if self._unparsed > limit:
+            self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
-    def on_headers_complete(self) -> None:
-        self._head_since = None
-        # What arrived is an upper bound of the head; only a longer piece, with a body behind the head, is measured.
-        if len(self.headers) > self.limits.max_header_fields or (
-            self._unparsed > self.limits.max_header_size and self._head_size() > self.limits.max_header_size
-        ):
-            self._refusal = http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            raise _HeadTooLargeError
-        self._unparsed = 0
-        super().on_headers_complete()
-        if not self.parser.should_upgrade():
-            self.headers = _NOWHERE
-
-    def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-
-    def on_body(self, body: bytes) -> None:
-        self._unparsed = 0
-        super().on_body(body)
+    def on_chunk_header(self) -> None:
+        """Called by the parser at each chunk of a chunked body: what looks like a header from here on is none."""
+        self.headers = _NOWHERE
 
     def _refuse(self, status: http.HTTPStatus) -> None:
         if not self.transport.is_closing():

@@ -18,7 +18,7 @@ from asgipipe.pipelines.execution import TIMEOUT, Execution, Outcome, Status, me
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.pipelines.pipeline import Pipeline
 from asgipipe.service.hooks import call_hook, load_hook, takes_argument
-from asgipipe.service.metrics import Metrics
+from asgipipe.service.metrics import Metrics, RunStatus
 from asgipipe.settings import DeploymentSettings
 
 logger = logging.getLogger("asgipipe")
@@ -27,7 +27,7 @@ HealthCheck = Callable[[], object]
 """Says that all is well by returning None or True; anything else it returns, or raises, is the reason why not."""
 
 _NO_LIMIT = float("inf")
-_METRIC_STATUS = {
+_METRIC_STATUS: dict[Status, RunStatus] = {
     Status.FAILED: "failed",
     Status.TIMED_OUT: "failed",
     Status.CANCELED: "canceled",

@@ -14,6 +14,7 @@ class Section(BaseModel):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
+        defer_build=True,  # until a settings object is made: importing the package builds no validator
     )
 
 

@@ -232,6 +232,25 @@ def test_the_pipeline_section_of_the_file_changes_the_pipeline(write: Write, fol
         assert [line.split()[0] for line in notes(folder)] == ["end"]
 
 
+def test_a_unix_socket(folder: Path) -> None:
+    """`uds` serves on a socket file, also where a killed server left one, and removes it at the end."""
+    path = folder / "socket"
+    arguments = ("weather.py", "--uvicorn-kwargs", json.dumps({"uds": str(path)}))
+    with command("serve", *arguments, folder=folder) as running:
+        running.until_says("Stop with ctrl-C")
+        running.process.kill()
+        running.process.wait()
+    assert path.is_socket()
+    with command("serve", *arguments, folder=folder) as running:
+        running.until_says(f"serves on unix:{path}")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+            assert client.get("http://test/ready").status_code == 200
+        with command("serve", *arguments, folder=folder) as second:
+            failed(second, 3, str(path))
+        assert running.stop() == 0
+    assert not path.exists()
+
+
 # Mistakes
 
 
@@ -289,6 +308,15 @@ def test_a_wrong_argument_for_uvicorn_is_refused(folder: Path) -> None:
     """An unknown argument gets a suggestion, before anything is served."""
     with serving("weather.py", "--uvicorn-kwargs", '{"bakclog": 5}', folder=folder) as running:
         failed(running, 2, "uvicorn_kwargs.bakclog", "did you mean backlog?")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_missing_certificate_is_one_message(folder: Path, workers: int) -> None:
+    """TLS files that cannot be read are a mistake of the user's like others."""
+    files = json.dumps({"ssl_certfile": "no.pem", "ssl_keyfile": "no.key"})
+    with serving("slow.py:slow", "--workers", workers, "--uvicorn-kwargs", files, folder=folder) as running:
+        failed(running, 3, "TLS")
+        assert notes(folder) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -481,6 +509,30 @@ def test_a_killed_worker_is_replaced(folder: Path) -> None:
         until(lambda: seen.add(pid()) or len(seen) == 2, "two workers")
         assert victim not in seen
         assert running.stop() == 0, running.output
+
+
+def test_a_worker_that_hangs_is_replaced(write: Write, folder: Path) -> None:
+    """A run that holds the interpreter lock longer than timeout_worker_healthcheck costs its worker, not silently."""
+    write(
+        "hog.py",
+        """
+        import os, re
+
+        def hog(hang: bool) -> int:
+            if hang:
+                re.match("(a+)+$", "a" * 64 + "b")
+            return os.getpid()
+        """,
+    )
+    limits = '{"timeout_worker_healthcheck": 2}'
+    arguments = ("hog.py", "--workers", 2, "--uvicorn-kwargs", limits)
+    with serving(*arguments, folder=folder) as running, ThreadPoolExecutor() as threads:
+        assert invoke(running, hang=False).status_code == 200
+        threads.submit(call_in_vain, running, hang=True)
+        running.until_says(r"worker \d+ was silent for")
+        running.until_says(r"worker \d+ serves")
+        assert invoke(running, hang=False).status_code == 200
+        running.stop()
 
 
 def test_workers_do_not_outlive_their_parent(folder: Path) -> None:

@@ -247,6 +247,7 @@ def test_whatever_is_raised_becomes_a_failed_run(target: object, kind: str, capl
             outcome = (await run(deployment, {"kind": kind})).outcome
             assert outcome.status is Status.FAILED
             assert len(message_of(outcome.error)) < 2100
+            assert outcome.parameters_json == b'{"kind":"%b"}' % kind.encode()
             assert (await run(deployment, {"kind": "ValueError"})).outcome.status is Status.FAILED
 
     with caplog.at_level(logging.ERROR, logger="asgipipe"):

@@ -38,7 +38,7 @@ class InvokeBody:
             "capture_override": NotRequired[None],
             "timeout": NotRequired[Annotated[float, Field(gt=0)] | None],
         }
-        body = TypedDict("InvokeBody", fields)  # type: ignore[operator,misc]  # made at run time
+        body = TypedDict("InvokeBody", fields)  # type: ignore[misc]  # made at run time
         body.__pydantic_config__ = config  # type: ignore[attr-defined]  # pydantic's protocol for TypedDicts
         self._validate = TypeAdapter(body).validator.validate_json
         self._validate_parameters = TypeAdapter(contract.parameters_type).validator.validate_json

@@ -1,0 +1,140 @@
+import json
+import logging
+import re
+import shlex
+from datetime import date
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Literal
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel, Field, TypeAdapter
+
+from asgipipe import DeploymentSettings
+from asgipipe.pipelines.pipeline import as_pipeline
+from asgipipe.pipelines.target import LoadedTarget
+from asgipipe.servers.application import Plan
+from asgipipe.servers.banner import announce, example
+from asgipipe.servers.options import ServerOptions
+
+ORIGIN = "http://127.0.0.1:8000"
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Item(BaseModel):
+    name: Annotated[str, Field(min_length=6)]
+    count: Annotated[int, Field(gt=10)]
+    note: str | None = None
+
+
+def many(
+    text: str,
+    short: Annotated[str, Field(max_length=2)],
+    number: Annotated[float, Field(ge=0.5, lt=0.75)],
+    whole: Annotated[int, Field(multiple_of=1, le=-3)],
+    flag: bool,
+    day: date,
+    key: UUID,
+    colour: Colour,
+    choice: Literal["a", "b"],
+    item: Item,
+    items: Annotated[list[Item], Field(min_length=2)],
+    pair: tuple[int, str],
+    maybe: str | None,
+    table: dict[str, int],
+    given: Annotated[str, Field(examples=["Oslo"])],
+    left_out: int = 3,
+) -> str:
+    return text
+
+
+def plan_of(function: object, url_name: str = "", keys: tuple[str, ...] = (), **settings: object) -> Plan:
+    pipeline = as_pipeline(function)
+    loaded = LoadedTarget(pipeline, pipeline.name, Path.cwd(), "here")
+    return Plan(loaded, pipeline.name, url_name, (), DeploymentSettings.model_validate(settings), keys)
+
+
+def hello(name: str) -> str:
+    return name
+
+
+def test_the_example_is_accepted_by_the_contract() -> None:
+    """The made-up parameters of every common type pass the pipeline's own validation, required ones only."""
+    contract = as_pipeline(many).contract
+    found = example(contract.input_schema, contract.input_schema)
+    assert isinstance(found, dict)
+    assert "left_out" not in found
+    assert found["given"] == "Oslo"
+    TypeAdapter(contract.parameters_type).validate_json(json.dumps(found), strict=True)
+
+
+def test_an_endless_schema_has_an_example() -> None:
+    """A type that contains itself ends at some depth."""
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}, "required": ["next"]}
+    schema = {"$ref": "#/$defs/Node", "$defs": {"Node": node}}
+    assert json.dumps(example(schema, schema))
+
+
+def test_the_call_is_safe_to_copy(capsys: pytest.CaptureFixture[str]) -> None:
+    """The curl line is one shell command with a JSON body, also when the example holds quotes."""
+
+    def quoted(name: Annotated[str, Field(examples=['it\'s "so" $HOME'])]) -> str:
+        return name
+
+    announce([plan_of(quoted)], ServerOptions("127.0.0.1", 8000), ORIGIN, None)
+    line = re.search(r"curl .*", capsys.readouterr().err)
+    assert line
+    words = shlex.split(line.group())
+    assert json.loads(words[words.index("-d") + 1]) == {"parameters": {"name": 'it\'s "so" $HOME'}}
+
+
+def test_a_key_is_mentioned_and_a_generated_one_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a key the call sends it; only one that was made up is printed."""
+    announce([plan_of(hello, keys=("given-key",))], ServerOptions("127.0.0.1", 8000), ORIGIN, None)
+    text = capsys.readouterr().err
+    assert "key required" in text
+    assert "Bearer $KEY" in text
+    assert "given-key" not in text
+    announce([plan_of(hello, keys=("made-up",))], ServerOptions("127.0.0.1", 8000), ORIGIN, "made-up")
+    assert capsys.readouterr().err.count("made-up") == 1
+
+
+def test_moved_and_missing_paths(capsys: pytest.CaptureFixture[str]) -> None:
+    """URLs follow the settings, and what is switched off is not named."""
+    moved = plan_of(hello, "hello", root_url_path="/v1", api_url_path="/api", invoke_url_path="/run")
+    announce([moved, plan_of(hello, "other", include_default_endpoints="HEALTH")], ServerOptions("x", 1), ORIGIN, None)
+    text = capsys.readouterr().err
+    assert f"{ORIGIN}/hello/v1/api/run" in text
+    assert f"{ORIGIN}/hello/v1/docs" in text
+    assert f"{ORIGIN}/other/invoke" not in text
+    assert f"{ORIGIN}/pipelines" in text
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True), ("192.168.1.5", True)])
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_an_open_address_is_warned_about(
+    host: str, warned: bool, log_format: Literal["text", "json"], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address that others reach, without a key, is a warning at every start, whatever the log format."""
+    options = ServerOptions(host, 8000, log_format=log_format)
+    announce([plan_of(hello, uvicorn_host=host)], options, ORIGIN, None)
+    assert any(record.levelno == logging.WARNING for record in caplog.records) is warned
+    caplog.clear()
+    announce([plan_of(hello, keys=("k",), uvicorn_host=host)], options, ORIGIN, None)
+    assert not any(record.levelno == logging.WARNING for record in caplog.records)
+
+
+def test_with_json_logs_the_banner_is_log_lines(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is printed beside the log."""
+    with caplog.at_level(logging.INFO):
+        announce([plan_of(hello, keys=("k",))], ServerOptions("x", 1, log_format="json"), ORIGIN, "made-up")
+    messages = [record.getMessage() for record in caplog.records]
+    assert any(ORIGIN in message for message in messages)
+    assert any("made-up" in message for message in messages)
+    assert capsys.readouterr().err == ""
