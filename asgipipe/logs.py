@@ -143,10 +143,10 @@ def _message(record: logging.LogRecord) -> str:
 
 def _exception(record: logging.LogRecord) -> str:
     error = record.exc_info[1] if record.exc_info else None
-    return "\n".join(_traceback(error)) if error is not None else ""
+    return "\n".join(traceback_lines(error)) if error is not None else ""
 
 
-def _traceback(error: BaseException) -> Iterator[str]:
+def traceback_lines(error: BaseException) -> Iterator[str]:
     """The lines that the interpreter prints for `error`, oldest cause first, but bounded in number and length.
 
     The standard library's own formatting needs seconds for an exception with a message of many megabytes.

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from asgipipe import Deployment
-from asgipipe.pipelines.execution import Outcome
+from asgipipe.pipelines.context import Environment, Run
 from asgipipe.settings import DeploymentSettings
 
 Settings = DeploymentSettings | Mapping[str, object]
@@ -18,7 +18,7 @@ Event = tuple[str, str | None, Mapping[str, object]]
 class Result:
     """What one run came to: `outputs` and `parameters` are read back from the JSON that the client would get."""
 
-    outcome: Outcome
+    outcome: Run
     events: list[Event] = field(default_factory=list)
 
     @property
@@ -51,7 +51,7 @@ async def run(
     deployment: Deployment, parameters: dict[str, object] | None = None, *, timeout: float | None = None, listen: bool = False
 ) -> Result:
     """Run the pipeline once; with `listen`, its events are collected."""
-    result = Result(Outcome("", ""))
+    result = Result(Run("", "", {}, Environment(deployment.executor)))
 
     def listener(event: str, step: str | None, data: Mapping[str, object]) -> None:
         result.events.append((event, step, data))

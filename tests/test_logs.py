@@ -81,14 +81,10 @@ def test_a_line_of_text_names_what_it_belongs_to() -> None:
 @pytest.mark.parametrize("text", ["x" * HUGE, "é\n" * (HUGE // 3), "\0" * HUGE, "\udc80" * 100_000, '"' * HUGE])
 def test_no_line_is_longer_than_8_kib(log_format: LogFormat, text: str) -> None:
     """Huge messages, arguments and exception messages are cut, whatever escaping makes of their characters."""
-    for log in (
-        lambda logger: logger.error(text),
-        lambda logger: logger.error("it was %s", text),
-        lambda logger: logger.error("failed", exc_info=raised(ValueError(text))),
-        lambda logger: logger.error("failed", exc_info=raised(ExceptionGroup(text[:1000], [ValueError(text)]))),
-    ):
+    errors = [None, ValueError(text), ExceptionGroup(text[:1000], [ValueError(text)])]
+    for message, error in [(text, None), *(("it was %s", error) for error in errors)]:
         stream = configured(log_format)
-        log(logging.getLogger("x"))
+        logging.getLogger("x").error(message, *([] if message is text else [text]), exc_info=error and raised(error))
         assert 0 < len(written(stream)) <= MAX_LINE
         if log_format == "json":
             assert json.loads(stream.getvalue())["logger"] == "x"

@@ -29,6 +29,10 @@ def serve(
 
     The command line goes before the environment (ASGIPIPE_*), that before the settings file, that before what the
     pipeline says itself.
+
+    SIGTERM and ctrl-C stop the server when what runs has finished, or after drain_timeout; a second one stops it at
+    once. The exit status is 0 after a clean end, 1 when something was cut short, 2 when the command line, the settings
+    or a target are wrong, and 3 when the server did not start.
     """
     from asgipipe.servers import deadline
     from asgipipe.servers.specification import Specification

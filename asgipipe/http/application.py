@@ -108,5 +108,10 @@ class Application:
             scope["state"].update(state)
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self.lifecycle.stop()
+        try:
+            await self.lifecycle.stop()
+        except Exception as error:  # boundary: the framework's own lifespan may raise anything
+            logger.error("the application's stop failed\n%s", traceback_of(error))
+            await send({"type": "lifespan.shutdown.failed", "message": message_of(error)})
+            return
         await send({"type": "lifespan.shutdown.complete"})

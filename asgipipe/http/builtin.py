@@ -18,7 +18,7 @@ from asgipipe.http.openapi import OpenAPIEndpoint, openapi_document
 from asgipipe.http.status import status_document
 from asgipipe.http.types import ASGIApp
 from asgipipe.service.deployment import BaseDeploymentService
-from asgipipe.settings import DeploymentSettings, built_in_paths
+from asgipipe.settings import DeploymentDefaultMiddleware, built_in_paths
 
 _OPEN = frozenset(("health", "ready", "openapi"))
 _PATH_FIELDS = ("docs", "redoc", "openapi", "invoke", "health", "ready", "info", "metrics", "status")
@@ -36,7 +36,7 @@ class BuiltIn:
 
     def endpoints(self) -> list[Endpoint]:
         """Return the rows of everything but the documents."""
-        made = {
+        made: dict[str, tuple[str, ASGIApp, Operation]] = {
             "invoke": ("POST", self._invoke(), self._invoke_operation()),
             "health": ("GET", HealthEndpoint(self._service), operations.health_operation()),
             "ready": ("GET", ReadyEndpoint(self._lifecycle), operations.ready_operation()),
@@ -69,13 +69,14 @@ class BuiltIn:
             endpoints=[*endpoints, row],
             has_keys=self._service.deployment.auth_enabled,
         )
+        secured = DeploymentDefaultMiddleware.SECURE_HEADERS in settings.include_default_middleware
         pages = docs_endpoints(
             docs_path=self.paths.get("docs"),
             redoc_path=self.paths.get("redoc"),
             openapi_path=openapi_path,
             title=title,
             document=document,
-            csp_enabled=settings.secure_headers.csp is True,
+            csp_enabled=secured and settings.secure_headers.csp is True,
         )
         return [self._row("openapi", "GET", OpenAPIEndpoint(document), row.operation), *pages]
 
@@ -136,11 +137,6 @@ def _step_names(graph: dict[str, object]) -> list[object]:
     return [node["step"] for node in nodes] if isinstance(nodes, list) else []
 
 
-def reading_paths(endpoints: Iterable[Endpoint], invoke_name: str = "invoke") -> frozenset[str]:
+def reading_paths(endpoints: Iterable[Endpoint]) -> frozenset[str]:
     """Return the paths that are never throttled: they only read, and cost microseconds."""
-    endpoints = tuple(endpoints)
-    working = {endpoint.path for endpoint in endpoints if endpoint.name == invoke_name}
-    return frozenset(endpoint.path for endpoint in endpoints) - working
-
-
-__all__ = ["BuiltIn", "DeploymentSettings", "reading_paths"]
+    return frozenset(endpoint.path for endpoint in endpoints if endpoint.method == "GET")

@@ -22,7 +22,7 @@ async def within(seconds: float | None, work: Awaitable[T]) -> T:
         return result
     async with asyncio.timeout(seconds) as deadline:
         try:
-            return await _resumed(steps, pending)
+            return await resumed(steps, pending)
         except Exception as error:  # boundary: work may turn its cancellation into any error of its own
             if deadline.expired():
                 raise TimeoutError from error
@@ -30,7 +30,7 @@ async def within(seconds: float | None, work: Awaitable[T]) -> T:
 
 
 @types.coroutine
-def _resumed(steps: Generator[object, object, T], pending: object) -> Generator[object, object, T]:
+def resumed(steps: Generator[object, object, T], pending: object) -> Generator[object, object, T]:
     """Carry on with an awaitable that was stepped to its first suspension (the delegation of PEP 380, begun late)."""
     while True:
         try:

@@ -3,23 +3,46 @@
 import asyncio
 from collections.abc import Awaitable
 
-from asgipipe.errors import BodyTooLargeError, MethodNotAllowedError, NotFoundError, RequestTimeoutError
+from asgipipe.errors import (
+    BodyTooLargeError,
+    HTTPError,
+    MethodNotAllowedError,
+    NotFoundError,
+    RequestTimeoutError,
+)
 from asgipipe.http.exchange import KEY, Exchange, exchange_of
+from asgipipe.http.problems import send_problem
 from asgipipe.http.routes import Routes, Table
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Dispatcher:
-    """`table` is empty when requests have to go through the framework, so that its own middleware sees them."""
+class FrameworkDispatcher:
+    """Sends every request through the framework, so that its own middleware sees it."""
 
-    def __init__(self, table: Table, framework: ASGIApp, *, max_body_size: int, receive_timeout: float) -> None:
-        self._table = table
+    def __init__(self, framework: ASGIApp, *, max_body_size: int, receive_timeout: float) -> None:
         self._framework = framework
         self._max_body_size = max_body_size
         self._receive_timeout = receive_timeout
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Return the answering application's own awaitable, which saves a coroutine on every request."""
+        if scope["type"] != "http":
+            return self._framework(scope, receive, send)
+        return self._pass_on(scope, receive, without_body(send) if scope["method"] == "HEAD" else send)
+
+    def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        body = LimitedBody(receive, send, self._max_body_size, self._receive_timeout)
+        return self._framework(scope, body, body.send)
+
+
+class Dispatcher(FrameworkDispatcher):
+    """Answers what is in `table`, and the dashboard's files, without the framework."""
+
+    def __init__(self, table: Table, framework: ASGIApp, *, max_body_size: int, receive_timeout: float) -> None:
+        super().__init__(framework, max_body_size=max_body_size, receive_timeout=receive_timeout)
+        self._table = table
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
             return self._framework(scope, receive, send)
         exchange: Exchange = scope[KEY]
@@ -30,7 +53,7 @@ class Dispatcher:
             send = without_body(send)
         if app is not None:
             return app(scope, receive, send)
-        return self._framework(scope, LimitedBody(receive, self._max_body_size, self._receive_timeout), send)
+        return self._pass_on(scope, receive, send)
 
 
 class FallbackEndpoint:
@@ -54,14 +77,20 @@ class FallbackEndpoint:
 
 
 class LimitedBody:
-    """Counts and times a body that somebody else's code reads."""
+    """Counts and times a body that somebody else's code reads.
 
-    def __init__(self, receive: Receive, limit: int, timeout: float) -> None:
+    Whatever that code makes of the refusal, such as a 500 of its own, `send` puts the refusal in its place.
+    """
+
+    def __init__(self, receive: Receive, send: Send, limit: int, timeout: float) -> None:
         self._receive = receive
+        self._send = send
         self._limit = limit
         self._timeout = timeout
         self._size = 0
         self._complete = False
+        self._started = False
+        self._refusal: HTTPError | None = None
 
     async def __call__(self) -> Message:
         if self._complete:
@@ -70,13 +99,27 @@ class LimitedBody:
             async with asyncio.timeout(self._timeout):
                 message = await self._receive()
         except TimeoutError:
-            raise RequestTimeoutError from None
+            raise self._refuse(RequestTimeoutError()) from None
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
             self._complete = not message.get("more_body", False)
             if self._size > self._limit:
-                raise BodyTooLargeError(self._limit)
+                raise self._refuse(BodyTooLargeError(self._limit))
         return message
+
+    def send(self, message: Message) -> Awaitable[None]:
+        if self._refusal is None or self._started:
+            self._started = True
+            return self._send(message)
+        return self._send_refusal(message, self._refusal)
+
+    def _refuse(self, error: HTTPError) -> HTTPError:
+        self._refusal = error
+        return error
+
+    async def _send_refusal(self, message: Message, refusal: HTTPError) -> None:
+        if message["type"] == "http.response.start":
+            await send_problem(self._send, refusal)
 
 
 def without_body(send: Send) -> Send:

@@ -2,7 +2,8 @@
 
 from pydantic_core import to_json
 
-from asgipipe.pipelines.execution import Outcome, Status, message_of
+from asgipipe.pipelines.context import Run, Status
+from asgipipe.pipelines.execution import message_of
 from asgipipe.service.deployment import DeploymentResponse
 
 _SILENT = "the pipeline failed"
@@ -22,27 +23,26 @@ class EnvelopeWriter:
         }
         self._metadata = b',"metadata":' + to_json(same)[:-1] + b',"run_id":"'
 
-    def write(self, outcome: Outcome) -> bytes:
+    def write(self, run: Run) -> bytes:
         """Return the envelope of a run as JSON."""
-        outputs = outcome.outputs_json
+        outputs = run.outputs_json
         return b"".join(
             (
                 b'{"success":false,"outputs":null,"execution_time":'
                 if outputs is None
                 else b'{"success":true,"outputs":%b,"execution_time":' % outputs,
-                b"%.6f" % outcome.execution_time,
+                b"%.6f" % run.execution_time,
                 self._metadata,
-                outcome.run_id.encode(),
+                run.id.encode(),
                 b'","run_name":',
-                to_json(outcome.run_name),
+                to_json(run.name),
                 b',"parameters_used":',
-                outcome.parameters_json,
-                b'},"error":null}' if outputs is not None else b'},"error":%b}' % to_json(self._message(outcome)),
+                run.parameters_json,
+                b'},"error":null}' if outputs is not None else b'},"error":%b}' % to_json(self._message(run)),
             )
         )
 
-    def _message(self, outcome: Outcome) -> str:
-        if outcome.status is Status.FAILED and not self._error_messages:
+    def _message(self, run: Run) -> str:
+        if run.status is Status.FAILED and not self._error_messages:
             return _SILENT
-        # A lone surrogate in an exception's message has no UTF-8 form.
-        return message_of(outcome.error).encode("utf-8", "replace").decode("utf-8")
+        return message_of(run.error)

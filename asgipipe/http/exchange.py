@@ -6,10 +6,12 @@ outer layers on every framework.
 """
 
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 
 from asgipipe.http.types import ASGIApp, HeaderList, Message, Scope, Send
 
 KEY = "asgipipe"
+_name = itemgetter(0)
 REQUEST_ID = b"x-request-id"
 
 
@@ -27,8 +29,8 @@ class DefaultHeaders:
 
         Names are compared without case; of several values for one of our names the last one is kept.
         """
-        given = {name.lower() for name, _ in headers}
-        if self.names.isdisjoint(given):
+        given = list(map(_name, headers))
+        if self.names.isdisjoint(given) and b"".join(given).islower():
             return [*headers, *self.items, (REQUEST_ID, request_id)]
         own: dict[bytes, bytes] = {}
         others = []

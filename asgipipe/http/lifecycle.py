@@ -1,9 +1,14 @@
 """Starting and stopping a deployment exactly once, whoever asks for it and however often."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
+
+from asgipipe.errors import UnavailableError, UserError
+
+logger = logging.getLogger("asgipipe")
 
 
 class State(Enum):
@@ -35,6 +40,7 @@ class Lifecycle:
         self._ready: asyncio.Future[object] | None = None
         self._stop: asyncio.Event | None = None
         self._idle: asyncio.Event | None = None
+        self._reported: UserError | None = None
         self.state = State.NEW
         self.ready = False
         self.draining = False
@@ -51,8 +57,7 @@ class Lifecycle:
         return value
 
     async def ensure_started(self) -> object:
-        """Start without taking part in deciding about the stop: what the first request does under a host that sends no
-        lifespan events."""
+        """Start without taking part in deciding about the stop."""
         if self._task is None or self._task.done():
             self._ready = asyncio.get_running_loop().create_future()
             self._stop = asyncio.Event()
@@ -62,13 +67,39 @@ class Lifecycle:
             raise AssertionError("a holder task has its future")
         return await asyncio.shield(self._ready)
 
+    @property
+    def stopping(self) -> bool:
+        return self.draining or self.state in (State.STOPPING, State.STOPPED)
+
+    async def start_on_request(self) -> None:
+        """Start if need be: what the first request does under a host that sends no lifespan events.
+
+        Raises UnavailableError when the start fails, which is logged once for each attempt, and when it is too late for
+        one.
+        """
+        if self.stopping:
+            raise UnavailableError("The server is stopping.")
+        try:
+            await self.ensure_started()
+        except UserError as error:
+            if error is not self._reported:
+                self._reported = error
+                logger.error("the deployment did not start: %s", error)
+            raise UnavailableError("The deployment failed to start; its log says why.", retry_after=5) from None
+
     async def stop(self) -> None:
-        """Give up one `start`; the last one stops the deployment and waits until everything is closed."""
+        """Give up one `start`; the last one stops the deployment and waits until everything is closed.
+
+        Raises what something raised while it was closed; the rest was closed all the same.
+        """
         self._holders = max(0, self._holders - 1)
         if self._holders or self._task is None or self._stop is None:
             return
         self._stop.set()
-        await asyncio.wait([self._task])
+        task = self._task
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
 
     def begin_drain(self) -> None:
         """Be no longer ready; requests in progress go on, new work is refused."""
@@ -100,6 +131,8 @@ class Lifecycle:
                 self.ready = False
         except BaseException as error:  # boundary: it belongs to whoever started or, later, to the log
             if ready.done():
+                self.state = State.STOPPED
+                self.ready = False
                 raise
             self.state = State.FAILED
             ready.set_exception(error)

@@ -61,7 +61,12 @@ def _request(required: bool) -> dict[str, object]:
         "type": "object",
         "properties": {
             "parameters": parameters if required else {"anyOf": [parameters, {"type": "null"}]},
-            "run_name": {**NULLABLE_STRING, "description": "By default the pipeline's name and the time."},
+            "run_name": {
+                **NULLABLE_STRING,
+                "minLength": 1,
+                "maxLength": 255,
+                "description": "By default the pipeline's name and the time.",
+            },
             "capture_override": {"type": "null"},
             "timeout": {
                 "type": ["number", "null"],

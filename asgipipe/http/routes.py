@@ -1,7 +1,7 @@
 """The table of everything a deployment serves: what is open, what a path allows, and the dictionary of the short way."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.routing import compile_path
 
@@ -11,27 +11,31 @@ from asgipipe.http.exchange import Exchange
 from asgipipe.http.types import ASGIApp, Scope
 
 Table = dict[str, dict[str, ASGIApp]]
+KeyNeeded = Callable[[Scope], bool | None]
+"""Says whether the framework's own route that would answer needs the key; None when there is no such route."""
+
 _READING = ("GET", "HEAD")
 
 
 class Routes:
-    """`endpoints` are built-in and custom ones; `open_prefixes` the paths of native endpoints that need no key.
+    """`endpoints` are built-in and custom ones; `key_needed` knows the routes that are the framework's own.
 
-    `dashboard_root` is the path in front of the dashboard's files.
+    `dashboard_root` is the path in front of the dashboard's files. `self.endpoints` is in the order in which paths are
+    tried, on every framework: what answers must be what was found open.
     """
 
     def __init__(
         self,
         endpoints: Iterable[Endpoint],
         *,
-        open_prefixes: Iterable[str] = (),
+        key_needed: KeyNeeded = lambda _: None,
         dashboard: Dashboard | None = None,
         dashboard_root: str = "",
     ) -> None:
-        self.endpoints = tuple(endpoints)
+        self.endpoints = tuple(sorted(endpoints, key=lambda endpoint: precedence(endpoint.path)))
         self.dashboard = dashboard
         self._dashboard_root = dashboard_root
-        self._open_prefixes = tuple(open_prefixes)
+        self._key_needed = key_needed
         self._exact: dict[tuple[str, str], Endpoint] = {}
         self._templates: list[tuple[re.Pattern[str], Endpoint]] = []
         for endpoint in self.endpoints:
@@ -40,40 +44,26 @@ class Routes:
             else:
                 self._exact[endpoint.method, endpoint.path] = endpoint
 
-    def table(self, names: Iterable[str]) -> Table:
-        """Return path -> method -> application for the endpoints of these names; HEAD comes with GET."""
-        wanted = frozenset(names)
-        table: Table = {}
-        for endpoint in self._exact.values():
-            if endpoint.name in wanted:
-                methods = table.setdefault(endpoint.path, {})
-                methods[endpoint.method] = endpoint.app
-                if endpoint.method == "GET":
-                    methods.setdefault("HEAD", endpoint.app)
-        return table
-
     def is_open(self, scope: Scope, exchange: Exchange) -> bool:
-        """True when the route needs no key: its method and path are on the open list."""
-        path = exchange.path
-        if any(path == prefix or path.startswith(f"{prefix}/") for prefix in self._open_prefixes):
-            return True
-        if scope["type"] != "http":
-            return False
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        endpoint = self._find(method, path)
-        return endpoint is not None and not endpoint.auth_required
+        """True when what answers needs no key: an endpoint on the open list, or a native one that was declared open."""
+        if scope["type"] == "http":
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            endpoint = self._find(method, exchange.path)
+            if endpoint is not None:
+                return not endpoint.auth_required
+        return self._key_needed(scope) is False
 
     def file(self, scope: Scope, exchange: Exchange) -> ASGIApp | None:
-        """Return the dashboard's file for a GET or HEAD, if there is one and no endpoint has its path."""
+        """Return the dashboard's file for a GET or HEAD, if there is one and nothing else has its path."""
         root, path = self._dashboard_root, exchange.path
         if self.dashboard is None or scope["method"] not in _READING or not path.startswith(f"{root}/"):
             return None
-        if self.allowed(path):
+        if self.allowed(path) or self._key_needed(scope) is not None:
             return None
         return self.dashboard.lookup(path[len(root) :], exchange.headers.get(b"accept", b""))
 
     def allowed(self, path: str) -> set[str]:
-        """Return the methods that are served at `path`; empty when nothing is."""
+        """Return the methods that our endpoints answer at `path`; empty when there is none."""
         methods = {method for method, exact in self._exact if exact == path}
         methods |= {endpoint.method for pattern, endpoint in self._templates if pattern.match(path)}
         return methods | {"HEAD"} if "GET" in methods else methods
@@ -86,3 +76,29 @@ class Routes:
             if endpoint.method == method and pattern.match(path):
                 return endpoint
         return None
+
+
+def table(endpoints: Iterable[Endpoint]) -> Table:
+    """Return path -> method -> application; HEAD comes with GET. The paths hold no templates."""
+    rows: Table = {}
+    for endpoint in endpoints:
+        methods = rows.setdefault(endpoint.path, {})
+        methods[endpoint.method] = endpoint.app
+        if endpoint.method == "GET":
+            methods["HEAD"] = endpoint.app
+    return rows
+
+
+def precedence(path: str) -> tuple[tuple[int, int], ...]:
+    """Return a key that sorts paths by how exact they are, so that `/items/new` comes before `/items/{name}`.
+
+    Segment by segment, literal text comes before `{name}`, and that before `{name:path}`.
+    """
+    return tuple(_exactness(segment) for segment in path.split("/")) if "{" in path else ()
+
+
+def _exactness(segment: str) -> tuple[int, int]:
+    if "{" not in segment:
+        return 0, 0
+    literal = re.sub(r"\{[^}]*\}", "", segment)
+    return (2 if ":path}" in segment else 1), -len(literal)

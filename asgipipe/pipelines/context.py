@@ -5,6 +5,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from asgipipe.errors import OutsideRunError, RunCanceled
@@ -35,22 +36,39 @@ class Environment:
         self.state: object = None
 
 
-class Run:
-    """One execution of a pipeline.
+class Status(Enum):
+    """How a run ended."""
 
-    `parameters` are the validated arguments. `listener`, when there is one, receives every event; without it events cost
-    nothing. `deadline` is in seconds of the monotonic clock, `timeout` in seconds from the
-    start. `parameters_json` is written before the pipeline can change what it was given.
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    CANCELED = "canceled"
+
+
+class Run:
+    """One execution of a pipeline, and what came of it.
+
+    `parameters` are the validated arguments; `parameters_json` is written before the pipeline can change them, and
+    `outputs_json` when it completed: both are JSON texts of objects. `error` is the exception of a run that did not complete.
+    `listener`, when there is one, receives every event; without it events cost nothing. `deadline` is in seconds of the
+    monotonic clock, `timeout` in seconds from the start. `abandoned` is True while a thread still works on a run that nobody
+    waits for; `on_thread_end` is then called when that thread has ended.
     """
 
     # Defaults live in the class: a run that needs none of them pays for none of them.
+    status = Status.FAILED
+    outputs_json: bytes | None = None
+    error: BaseException | None = None
+    execution_time = 0.0
+    abandoned = False
+    on_thread_end: Callable[[], None] | None = None
     cancel_reason: str | None = None
     children: set[Future[object]] | None = None
     deadline: float | None = None
     timeout = 0.0
     inline = False
     on_cancel: Callable[[], object] | None = None
-    parameters_json: bytes | None = None
+    parameters_json = b"{}"
     _sleepers: threading.Event | None = None
 
     def __init__(
@@ -179,12 +197,13 @@ class StepContext:
             self.run.listener("output_delta", self.step_name, {"delta": delta})
 
 
-current: ContextVar[StepContext | None] = ContextVar("asgipipe_step_context", default=None)
+current: ContextVar[tuple[Run, str | None] | None] = ContextVar("asgipipe_step", default=None)
+"""The run and the name of the step that is running here: a pair, because every step sets it and few ever look."""
 
 
 def _run_id() -> str | None:
     context = current.get()
-    return None if context is None else context.run.id
+    return None if context is None else context[0].id
 
 
 id_sources["run_id"] = _run_id
@@ -198,4 +217,4 @@ def get_step_context() -> StepContext:
     context = current.get()
     if context is None:
         raise OutsideRunError("get_step_context() was called outside a run; call the pipeline through a deployment")
-    return context
+    return StepContext(*context)

@@ -4,23 +4,27 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 from pydantic.fields import FieldInfo
-from pydantic.json_schema import JsonSchemaMode
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import PydanticSerializationError, SchemaError, core_schema, from_json, to_json
 from typing_extensions import NotRequired, Required, TypedDict
 
 from asgipipe.errors import DefinitionError, OutputError
+from asgipipe.pipelines.coreschema import may_write_constants, types_in
 from asgipipe.pipelines.outputs import OutputShape
 
 _SKIPPED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 _LENIENT = ConfigDict(ser_json_inf_nan="null")
-_NO_JSON = (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUndefinedAnnotation, PydanticUserError)
+
+# What pydantic raises for types it cannot serve: errors of its own, and Python's for constraints that fit no such type.
+UNUSABLE = (PydanticUserError, PydanticUndefinedAnnotation, SchemaError, TypeError, ValueError, RuntimeError)
 
 # Parts of a pydantic core schema under which no float gets past `allow_inf_nan=False`; below models and Any one can.
 _FINITE_TYPES = frozenset(
@@ -29,6 +33,7 @@ _FINITE_TYPES = frozenset(
 )
 
 Schema = dict[str, object]
+Dump = Callable[[Any], bytes]  # any value: whoever calls it knows which
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +78,25 @@ class Contract:
         self.from_model = input_model is not None
         inputs = _adapter(self.parameters_type, f"pipeline {name!r}: input model")
         self.input_schema = _json_schema(inputs, "validation", f"pipeline {name!r}: parameters")
-        self.may_hold_infinity = not _types_in(inputs.core_schema) <= _FINITE_TYPES
-        self._dump_parameters = inputs.serializer.to_json
+        self.may_hold_infinity = not types_in(inputs.core_schema) <= _FINITE_TYPES
+        self.dump_parameters = _dump_anything if self.from_model else _dump(inputs)
         outputs = _outputs_adapter(name, self.shape)
         self.output_schema = _json_schema(outputs, "serialization", f"pipeline {name!r}: outputs")
-        self._dump_outputs = outputs.serializer.to_json
-
-    def dump_parameters(self, parameters: dict[str, object]) -> bytes:
-        """Return the JSON of validated parameters."""
-        if self.from_model:
-            return to_json(parameters, inf_nan_mode="null")
-        return self._dump_parameters(parameters, warnings=False)
+        self._dump_outputs = _dump(outputs)
+        self._only_name = self.output_names[0]
 
     def arguments(self, validated: object) -> dict[str, object]:
         """Return validated parameters by name; what was validated is a TypedDict, or an instance of `input_model`."""
         return dict(validated) if self.from_model else validated  # type: ignore[call-overload,return-value]  # see above
 
-    def caller(self, function: Callable[..., object]) -> Callable[[dict[str, object]], object]:
-        """Return `function` as a function of the validated parameters."""
+    def by_name(self, function: Callable[..., object]) -> Callable[..., object]:
+        """Return `function` as one that takes all its parameters by name, positional-only ones too."""
         positional = self._positional
         if not positional:
-            return lambda parameters: function(**parameters)
+            return function
 
-        def call(parameters: dict[str, object]) -> object:
-            named = dict(parameters)
-            return function(*[named.pop(name) for name in positional], **named)
+        def call(**parameters: object) -> object:
+            return function(*[parameters.pop(name) for name in positional], **parameters)
 
         return call
 
@@ -119,17 +118,35 @@ class Contract:
 
         Raises OutputError naming the output that has no JSON form.
         """
-        outputs = self.outputs(value)
+        outputs = self.outputs(value) if self._multiple else {self._only_name: value}
         try:
-            return self._dump_outputs(outputs, warnings=False)
+            return self._dump_outputs(outputs)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError, AttributeError):
             return b"{" + b",".join(self._dump_one(name, output) for name, output in outputs.items()) + b"}"
 
     def _dump_one(self, name: str, value: object) -> bytes:
         try:
-            return to_json(name) + b":" + to_json(value, inf_nan_mode="null")
+            return to_json(name) + b":" + _dump_anything(value)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError, AttributeError) as error:
             raise OutputError(f"output {name!r} of type {type(value).__name__} is not serialisable as JSON") from error
+
+
+def _dump(adapter: TypeAdapter[object]) -> Dump:
+    """Return what writes values as JSON: a partial of a C function where that is enough, as every run calls it."""
+    plain: Dump = partial(adapter.serializer.to_json, by_alias=True, warnings=False)
+    if not may_write_constants(adapter.core_schema):
+        return plain
+
+    def dump(value: object) -> bytes:
+        body = plain(value)
+        if is_finite(body):
+            return body
+        return to_json(adapter.dump_python(value, mode="json", by_alias=True, warnings=False), inf_nan_mode="null")
+
+    return dump
+
+
+_dump_anything = _dump(TypeAdapter(Any))
 
 
 def signature_parameters(name: str, function: Callable[..., object], hints: Mapping[str, object]) -> list[Parameter]:
@@ -209,36 +226,43 @@ def _check_json_form(subject: str, annotation: object, mode: JsonSchemaMode) -> 
 def _adapter(annotation: object, subject: str) -> TypeAdapter[object]:
     try:
         return TypeAdapter(annotation)  # type: ignore[arg-type]  # any object that pydantic takes as a type
-    except _NO_JSON as error:
-        raise DefinitionError(f"{subject} has type {_type_name(annotation)}, which has no JSON form") from error
+    except UNUSABLE as error:
+        raise unusable(subject, _type_name(annotation), error) from error
 
 
 def _json_schema(adapter: TypeAdapter[object], mode: JsonSchemaMode, subject: str) -> Schema:
     try:
-        return adapter.json_schema(mode=mode)
-    except _NO_JSON as error:
-        raise DefinitionError(f"{subject} has type {_type_name(adapter._type)}, which has no JSON form") from error
+        return adapter.json_schema(mode=mode, schema_generator=SchemaGenerator)
+    except UNUSABLE as error:
+        raise unusable(subject, _type_name(adapter._type), error) from error
+
+
+def unusable(subject: str, type_name: str, error: Exception) -> DefinitionError:
+    """Return the error for a type that pydantic cannot serve; pydantic's own words where they say the way out."""
+    if isinstance(error, PydanticSchemaGenerationError | PydanticInvalidForJsonSchema):
+        return DefinitionError(f"{subject} has type {type_name}, which has no JSON form")
+    reason = str(error)[:300].partition("\n")[0]
+    return DefinitionError(f"{subject} has type {type_name}, which cannot be served: {reason}")
+
+
+class SchemaGenerator(GenerateJsonSchema):
+    """Says that a float in an output may be null, which is what NaN and infinity become.
+
+    An output declared as `pydantic.FiniteFloat`, or with bounds at both ends, is promised to be neither.
+    """
+
+    def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
+        made = super().float_schema(schema)
+        bounded = ("ge" in schema or "gt" in schema) and ("le" in schema or "lt" in schema)
+        if self.mode == "serialization" and schema.get("allow_inf_nan") is not False and not bounded:
+            made["type"] = ["number", "null"]
+        return made
 
 
 def _type_name(annotation: object) -> str:
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     return getattr(annotation, "__qualname__", None) or str(annotation)
-
-
-def _types_in(schema: object, depth: int = 0) -> set[str]:
-    """Return the `type` of every node in a core schema; a second typed-dict is `nested`, as it may have its own config."""
-    if isinstance(schema, list | tuple):
-        return set().union(*(_types_in(part, depth) for part in schema))
-    if not isinstance(schema, dict):
-        return set()
-    kind = schema.get("type")
-    here = {kind} if isinstance(kind, str) else set()
-    if kind == "typed-dict":
-        here = here if depth == 0 else {"nested"}
-        depth += 1
-    parts = (value for key, value in schema.items() if key not in ("metadata", "config", "default", "ref", "cls"))
-    return here.union(*(_types_in(part, depth) for part in parts))
 
 
 def non_finite(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -255,3 +279,13 @@ def non_finite(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tupl
     elif isinstance(value, BaseModel):
         yield from non_finite(dict(value), path)
 
+
+def is_finite(body: bytes) -> bool:
+    """True unless a JSON text holds NaN or Infinity, which models may be told to write (`ser_json_inf_nan`)."""
+    if b"NaN" not in body and b"Infinity" not in body:
+        return True
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return True

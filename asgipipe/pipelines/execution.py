@@ -1,14 +1,13 @@
 """Running a pipeline once: in place, in a thread, or on the event loop, with its deadline."""
 
 import asyncio
-import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from enum import Enum
 from functools import partial
 from typing import cast
 
 from asgipipe.errors import OutputError, RunCanceled, RunTimeoutError
-from asgipipe.pipelines.context import Run, StepContext, current
+from asgipipe.logs import cut, traceback_lines
+from asgipipe.pipelines.context import Run, Status, current
 from asgipipe.pipelines.executor import Call
 from asgipipe.pipelines.pipeline import Pipeline
 from asgipipe.pipelines.step import drain, drain_async
@@ -16,46 +15,20 @@ from asgipipe.pipelines.step import drain, drain_async
 TIMEOUT = "timeout"
 """The cancel reason of a run whose deadline passed."""
 
-
-class Status(Enum):
-    COMPLETED = "completed"
-    FAILED = "failed"
-    TIMED_OUT = "timed out"
-    CANCELED = "canceled"
+_COMPLETED = Status.COMPLETED
 
 
-class Outcome:
-    """What one run came to.
-
-    `parameters_json` and `outputs_json` are JSON texts of objects; `outputs_json` is None unless the run completed.
-    `error` is the exception of a run that did not. `abandoned` is True while a thread still works on a run that nobody waits
-    for; `on_thread_end` is then called when that thread has ended.
-    """
-
-    status = Status.FAILED
-    parameters_json = b"{}"
-    outputs_json: bytes | None = None
-    error: BaseException | None = None
-    execution_time = 0.0
-    abandoned = False
-    on_thread_end: Callable[[], None] | None = None
-
-    def __init__(self, run_id: str, run_name: str) -> None:
-        self.run_id = run_id
-        self.run_name = run_name
-
-
-Executable = Callable[[Run, Outcome], Awaitable[None]]
-"""Runs the pipeline and fills in the outcome."""
+Executable = Callable[[Run], Awaitable[None]]
+"""Runs the pipeline and writes down what came of it."""
 
 
 class Execution:
     """How the runs of one pipeline are executed; `on_abandoned_end` is told when an abandoned thread has ended."""
 
-    def __init__(self, pipeline: Pipeline[..., object], on_abandoned_end: Callable[[Run, Outcome], None]) -> None:
+    def __init__(self, pipeline: Pipeline[..., object], on_abandoned_end: Callable[[Run], None]) -> None:
         self._streams = pipeline.kind.streams
         self._text = pipeline.kind.streams and pipeline.text
-        self._call = pipeline.contract.caller(pipeline.function)
+        self._call = pipeline.contract.by_name(pipeline.function)
         self._dump_parameters = pipeline.contract.dump_parameters
         self._dump_outputs = pipeline.contract.dump_outputs
         self._on_abandoned_end = on_abandoned_end
@@ -66,13 +39,13 @@ class Execution:
         else:
             self.execute = self._in_place
 
-    async def _on_loop(self, run: Run, outcome: Outcome) -> None:
+    async def _on_loop(self, run: Run) -> None:
         task = cast("asyncio.Task[object]", asyncio.current_task())
         run.on_cancel = task.cancel
-        token = current.set(StepContext(run, None))
+        token = current.set((run, None))
         try:
-            run.parameters_json = outcome.parameters_json = self._dump_parameters(run.parameters)
-            value = self._call(run.parameters)
+            run.parameters_json = self._dump_parameters(run.parameters)
+            value = self._call(**run.parameters)
             if self._streams:
                 value = await drain_async(cast("AsyncGenerator[object, None]", value), run, self._text, None)
             else:
@@ -80,39 +53,38 @@ class Execution:
             if run.children:
                 await run.settle(cancel=False)
             run.on_cancel = None
-            outcome.outputs_json = self._dump_outputs(value)
-            outcome.status = Status.COMPLETED
+            run.outputs_json = self._dump_outputs(value)
+            run.status = _COMPLETED
         except asyncio.CancelledError as error:
             if not _is_ours(run, task):
                 raise
-            _fail(run, outcome, error)
+            _fail(run, error)
         except BaseException as error:  # boundary: user code may raise anything; it must not reach the server
-            _fail(run, outcome, error)
+            _fail(run, error)
         finally:
             run.on_cancel = None
             current.reset(token)
             if run.children:
                 await run.settle(cancel=True)
 
-    async def _in_place(self, run: Run, outcome: Outcome) -> None:
+    async def _in_place(self, run: Run) -> None:
         run.inline = True
         try:
-            outcome.outputs_json = self._work(run)
-            outcome.status = Status.COMPLETED
+            run.outputs_json = self._work(run)
+            run.status = _COMPLETED
         except BaseException as error:  # boundary: user code may raise anything; it must not reach the server
-            _fail(run, outcome, error)
-        outcome.parameters_json = run.parameters_json or b"{}"
+            _fail(run, error)
         if run.children:
-            await run.settle(cancel=outcome.status is not Status.COMPLETED)
+            await run.settle(cancel=run.status is not _COMPLETED)
 
-    async def _in_thread(self, run: Run, outcome: Outcome) -> None:
+    async def _in_thread(self, run: Run) -> None:
         waiter: asyncio.Future[Call[bytes] | None] = run.loop.create_future()
 
         def end(call: Call[bytes]) -> None:
             if not waiter.done():
                 waiter.set_result(call)
-            elif outcome.abandoned:
-                self._on_abandoned_end(run, outcome)
+            elif run.abandoned:
+                self._on_abandoned_end(run)
 
         def give_up() -> None:
             if not waiter.done():
@@ -123,31 +95,34 @@ class Execution:
         try:
             ended = await waiter
         except asyncio.CancelledError:
-            call.abandoned = outcome.abandoned = True
+            call.abandoned = run.abandoned = True
             run.cancel("the request was cancelled")
             raise
         finally:
             run.on_cancel = None
         if ended is None:
-            call.abandoned = outcome.abandoned = True
-            outcome.parameters_json = run.parameters_json or self._dump_parameters(run.parameters)
-            _fail(run, outcome, RunCanceled(run.cancel_reason))
+            call.abandoned = run.abandoned = True
+            if run.parameters_json == Run.parameters_json:  # no thread has begun
+                run.parameters_json = self._dump_parameters(run.parameters)
+            _fail(run, RunCanceled(run.cancel_reason))
             return
-        outcome.parameters_json = run.parameters_json or b"{}"
         if ended.error is not None:
-            _fail(run, outcome, ended.error)
+            _fail(run, ended.error)
         else:
-            outcome.outputs_json = ended.value
-            outcome.status = Status.COMPLETED
+            run.outputs_json = ended.value
+            run.status = _COMPLETED
         if run.children:
-            await run.settle(cancel=outcome.status is not Status.COMPLETED)
+            await run.settle(cancel=run.status is not _COMPLETED)
 
     def _work(self, run: Run) -> bytes:
-        """Run a sync pipeline in the thread that calls; return the JSON of its outputs."""
-        token = current.set(StepContext(run, None))
+        """Run a sync pipeline in the thread that calls; return the JSON of its outputs.
+
+        Of the run it touches `parameters_json` only: an abandoned thread must not change an answer already given.
+        """
+        token = current.set((run, None))
         try:
             run.parameters_json = self._dump_parameters(run.parameters)
-            value = self._call(run.parameters)
+            value = self._call(**run.parameters)
             if self._streams:
                 value = drain(cast("Generator[object, None, None]", value), run, self._text, None)
             return self._dump_outputs(value)
@@ -155,17 +130,17 @@ class Execution:
             current.reset(token)
 
 
-def _fail(run: Run, outcome: Outcome, error: BaseException) -> None:
-    outcome.outputs_json = None
+def _fail(run: Run, error: BaseException) -> None:
+    run.outputs_json = None
     if run.cancel_reason == TIMEOUT:
-        outcome.status = Status.TIMED_OUT
-        outcome.error = RunTimeoutError(run.timeout)
+        run.status = Status.TIMED_OUT
+        run.error = RunTimeoutError(run.timeout)
     elif run.cancel_reason is not None:
-        outcome.status = Status.CANCELED
-        outcome.error = RunCanceled(run.cancel_reason)
+        run.status = Status.CANCELED
+        run.error = RunCanceled(run.cancel_reason)
     else:
-        outcome.status = Status.FAILED
-        outcome.error = error
+        run.status = Status.FAILED
+        run.error = error
 
 
 def _is_ours(run: Run, task: "asyncio.Task[object]") -> bool:
@@ -176,7 +151,10 @@ def _is_ours(run: Run, task: "asyncio.Task[object]") -> bool:
 
 
 def message_of(error: BaseException | None, limit: int = 2000) -> str:
-    """Return the message of an exception, at most `limit` characters long; whatever `str(error)` does."""
+    """Return the message of an exception, at most `limit` characters long; whatever `str(error)` does.
+
+    Lone surrogates, which have no UTF-8 form, become question marks.
+    """
     if isinstance(error, RunCanceled):
         return f"the run was cancelled: {error.args[0]}"
     try:
@@ -184,16 +162,18 @@ def message_of(error: BaseException | None, limit: int = 2000) -> str:
     except BaseException:  # boundary: a user's __str__ may raise anything
         text = ""
     if isinstance(error, OutputError | RunTimeoutError) or text.strip():
-        return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+        short = text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+        return short.encode("utf-8", "replace").decode()
     return "the pipeline failed without a message"
 
 
 def traceback_of(error: BaseException, limit: int = 7000) -> str:
-    """Return the traceback as text for the log, at most `limit` characters: its beginning and its end."""
+    """Return the traceback as text for the log, at most `limit` bytes: its beginning and its end.
+
+    Lone surrogates, on which the log handlers of a host would fail, are escaped.
+    """
     try:
-        text = "".join(traceback.format_exception(error, limit=-30))
+        text = "\n".join(traceback_lines(error))
     except BaseException:  # boundary: a user's __str__ may raise anything
         text = f"{type(error).__name__}, whose message cannot be shown"
-    if len(text) <= limit:
-        return text
-    return f"{text[: limit // 2]}\n… {len(text) - limit} characters left out …\n{text[-limit // 2 :]}"
+    return cut(text, limit).encode("utf-8", "backslashreplace").decode()

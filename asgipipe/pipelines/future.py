@@ -72,7 +72,7 @@ def start(step: Callable[..., object], args: tuple[object, ...], kwargs: dict[st
     context = current.get()
     if context is None:
         return _at_once(like, args, kwargs)
-    run = context.run
+    run = context[0]
     run.checkpoint()
     if like.kind.is_async:
         child = asyncio.run_coroutine_threadsafe(_awaited(partial(like, *args, **kwargs)), run.loop)

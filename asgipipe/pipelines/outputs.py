@@ -1,6 +1,5 @@
 """The names and types of what a pipeline or a step returns, decided when it is defined, never per request."""
 
-import inspect
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,9 +10,11 @@ from types import FunctionType, GenericAlias
 from typing import Annotated, Any, Final, Unpack
 
 from asgipipe.errors import DefinitionError
-from asgipipe.pipelines.graph import Origin, Value, returned_value, unpacked
+from asgipipe.pipelines.callables import describe, kind_of, plain_function
+from asgipipe.pipelines.flow import returned_value
 from asgipipe.pipelines.stream import item_type
-from asgipipe.pipelines.syntax import annotations, describe, plain_function
+from asgipipe.pipelines.syntax import annotations
+from asgipipe.pipelines.values import Origin, Value, unpacked
 
 DEFAULT: Final = "output"
 
@@ -67,7 +68,7 @@ def output_names(function: Callable[..., object], hints: Mapping[str, object]) -
     Raises DefinitionError for a name that is empty or written twice.
     """
     written, annotation = _split_name(function, hints.get("return", _MISSING))
-    if _is_generator(function):
+    if kind_of(function).streams:
         return OutputShape((written or DEFAULT,), (_streamed(annotation),), multiple=False)
     if written:
         return OutputShape((written,), (annotation,), multiple=False)
@@ -158,7 +159,7 @@ def _step_annotation(value: Value) -> object:
 def _origin_annotation(origin: Origin) -> object:
     function = origin.step.function
     try:
-        shape = output_names(function, annotations(function))
+        shape = output_names(function, annotations(function, ["return"]))
     except DefinitionError:  # it names a class of a function that has returned; the step itself was defined in time
         return object
     if origin.output is None:
@@ -242,13 +243,6 @@ def _is_open_ended(item: object) -> bool:
 def _is_open(annotation: object) -> bool:
     """Say whether the annotation leaves it open what is returned, so that the return statements decide."""
     return any(annotation is known for known in (_MISSING, Any, object, tuple, typing.Tuple))  # noqa: UP006
-
-
-def _is_generator(function: Callable[..., object]) -> bool:
-    plain = plain_function(function)
-    return plain is not None and (
-        inspect.isgeneratorfunction(plain.function) or inspect.isasyncgenfunction(plain.function)
-    )
 
 
 def _streamed(annotation: object) -> object:

@@ -1,25 +1,28 @@
 """Pipelines: the functions that are served."""
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, cast, overload
 
 from pydantic import BaseModel
 
 from asgipipe import sources
 from asgipipe.errors import DefinitionError
-from asgipipe.pipelines.callables import Kind, kind_of, name_of, underlying
-from asgipipe.pipelines.contract import Contract
-from asgipipe.pipelines.graph import Graph, read_graph
-from asgipipe.pipelines.outputs import OutputShape, output_names
+from asgipipe.pipelines.callables import doc_of, kind_in_run, name_of
 from asgipipe.pipelines.step import Step
 from asgipipe.pipelines.stream import is_text
-from asgipipe.pipelines.syntax import annotations
 from asgipipe.settings import DeploymentSettings
 
+if TYPE_CHECKING:
+    from asgipipe.pipelines.contract import Contract
+    from asgipipe.pipelines.graph import Graph
+    from asgipipe.pipelines.outputs import OutputShape
+
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 Hook = Callable[..., object]
 SettingsLike = DeploymentSettings | Mapping[str, object]
@@ -56,24 +59,33 @@ class Pipeline(Generic[P, R]):
         settings_layers: tuple[tuple[str, SettingsLike], ...] = (),
     ) -> None:
         options = options or PipelineOptions()
-        if not callable(function) or inspect.isclass(function):
-            raise DefinitionError(f"a pipeline is a function or a callable object, not {function!r}")
+        _refuse_unserved(function)
         self.function = function
         self.options = options
         self.settings_layers = settings_layers
         self.name = options.name or name_of(function)
         if not self.name.isprintable() or not 0 < len(self.name) <= 100:
             raise DefinitionError(f"{self.name!r} cannot name a pipeline: 1 to 100 printable characters do")
-        self.kind = kind_of(function)
-        self.description = inspect.getdoc(underlying(function)) or ""
+        self.kind = kind_in_run(function)
+        self.description = doc_of(function)
         self.__doc__ = function.__doc__
         self.__name__ = self.name
         self.__module__ = getattr(function, "__module__", type(function).__module__)
         self.__qualname__ = getattr(function, "__qualname__", self.name)
         self.__wrapped__ = function
+        self._hints: dict[str, object] | None = None
+        # A class of the enclosing function can be found now, one that is defined further down only later.
+        with contextlib.suppress(DefinitionError):
+            self._hints = _annotations(function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> "Pipeline[..., R]":
+        """Bind like a function, so that methods can be pipelines."""
+        if instance is None:
+            return self
+        return self._copy(self.function.__get__(instance, owner), self.options, self.settings_layers)
 
     def __repr__(self) -> str:
         return f"<pipeline {self.name}>"
@@ -85,14 +97,19 @@ class Pipeline(Generic[P, R]):
     @cached_property
     def text(self) -> bool:
         """True when the pipeline is a generator of str."""
-        return self.kind.streams and is_text(underlying(self.function))
+        return self.kind.streams and is_text(self.hints)
 
-    @cached_property
+    @property
     def hints(self) -> dict[str, object]:
-        return annotations(self.function)
+        """The annotations of the function; raises DefinitionError for one that cannot be evaluated."""
+        if self._hints is None:
+            self._hints = _annotations(self.function)
+        return self._hints
 
     @cached_property
-    def shape(self) -> OutputShape:
+    def shape(self) -> "OutputShape":
+        from asgipipe.pipelines.outputs import output_names
+
         return output_names(self.function, self.hints)
 
     @property
@@ -100,8 +117,14 @@ class Pipeline(Generic[P, R]):
         return self.shape.names
 
     @cached_property
-    def contract(self) -> Contract:
-        """Inputs and outputs as JSON; raises DefinitionError for a type that has no JSON form."""
+    def contract(self) -> "Contract":
+        """Inputs and outputs as JSON.
+
+        Raises DefinitionError for a type that has no JSON form, and for a step whose outputs cannot be decided.
+        """
+        from asgipipe.pipelines.contract import Contract
+
+        self._check_steps()
         return Contract(
             self.name,
             self.function,
@@ -112,8 +135,21 @@ class Pipeline(Generic[P, R]):
         )
 
     @cached_property
-    def graph(self) -> Graph:
+    def graph(self) -> "Graph":
+        from asgipipe.pipelines.graph import read_graph
+
         return read_graph(self.function)
+
+    def _check_steps(self) -> None:
+        """Decide the outputs of every step that can be seen, those of pipelines inside this one included."""
+        seen, waiting = set[int](), [self.graph]
+        while waiting:
+            for found in waiting.pop().steps:
+                if id(found) in seen or not found.output_names:
+                    continue
+                seen.add(id(found))
+                if isinstance(found, Pipeline):
+                    waiting.append(found.graph)
 
     def with_options(
         self,
@@ -133,7 +169,25 @@ class Pipeline(Generic[P, R]):
         layers = self.settings_layers
         if settings is not None:
             layers = (*layers, ("with_options", settings))
-        return Pipeline(self.function, replace(self.options, **given), layers)
+        return self._copy(self.function, replace(self.options, **given), layers)
+
+    def _copy(
+        self, function: Callable[Q, R], options: PipelineOptions, layers: tuple[tuple[str, SettingsLike], ...]
+    ) -> "Pipeline[Q, R]":
+        copy = Pipeline(function, options, layers)
+        copy._hints = self._hints or copy._hints  # what could be found when this one was defined
+        return copy
+
+
+def _refuse_unserved(target: object) -> None:
+    if not callable(target) or inspect.isclass(target):
+        raise DefinitionError(f"a pipeline is a function or a callable object, not {target!r}")
+
+
+def _annotations(function: Callable[..., object]) -> dict[str, object]:
+    from asgipipe.pipelines.syntax import annotations
+
+    return annotations(function)
 
 
 def _model(model: type[BaseModel] | str | None, option: str) -> type[BaseModel] | None:
@@ -174,10 +228,10 @@ def pipeline(
 ) -> Pipeline[P, R] | Callable[[Callable[P, R]], Pipeline[P, R]]:
     """Make a function a pipeline.
 
-    `on_init` runs once per process before the first request and gives `pipeline_state`; `on_cleanup` runs once at the end
-    and is given the state when it takes an argument; both may be async. `blocking=False` promises that a sync pipeline
-    never waits, so it runs on the event loop without a hop to a thread. `input_model` and `output_model` describe a callable
-    without annotations: the fields of the first are passed as keyword arguments.
+    `on_init` runs once per process before the first request and gives `pipeline_state`; `on_cleanup` runs once at the
+    end and is given the state when it takes an argument; both may be async. `blocking=False` promises that a sync
+    pipeline never waits, so it runs on the event loop without a hop to a thread. `input_model` and `output_model`
+    describe a callable without annotations: the fields of the first are passed as keyword arguments.
     """
     options = PipelineOptions(
         name=name,
@@ -210,6 +264,3 @@ def as_pipeline(target: object) -> Pipeline[..., object]:
     if not callable(target):
         raise DefinitionError(f"{target!r} cannot be served: it is not callable")
     return Pipeline(target)
-
-
-__all__ = ["Kind", "Pipeline", "PipelineOptions", "as_pipeline", "pipeline"]

@@ -1,18 +1,20 @@
 """Steps: functions that a run can see, retry, time, stream and cancel."""
 
 import asyncio
-import inspect
+import contextlib
 from asyncio import _get_running_loop
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
-from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from copy import copy
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from asgipipe.errors import DefinitionError, StepExitError, StepTimeoutError
-from asgipipe.pipelines.callables import Kind, kind_of, name_of, underlying
-from asgipipe.pipelines.context import Run, StepContext, current
+from asgipipe.pipelines.callables import Kind, doc_of, kind_in_run, name_of
+from asgipipe.pipelines.context import Run, current
 from asgipipe.pipelines.future import StepFuture, StepFutures, start
-from asgipipe.pipelines.outputs import OutputShape, output_names
 from asgipipe.pipelines.stream import is_text, joined
-from asgipipe.pipelines.syntax import annotations
+
+if TYPE_CHECKING:
+    from asgipipe.pipelines.outputs import OutputShape
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,25 +43,31 @@ class Step(Generic[P, R]):
         if not callable(function):
             raise DefinitionError(f"@step was given {function!r}, which is not callable")
         self.function = function
-        self.name = name or name_of(function)
+        self.kind = kind_in_run(function)
+        self.description = doc_of(function)
+        self._hints: Mapping[str, object] | None = None
+        self._text: bool | None = None
+        self._shape: "OutputShape | None" = None
+        self.__doc__ = function.__doc__
+        self.__module__ = getattr(function, "__module__", type(function).__module__)
+        self.__wrapped__ = function
+        self._configure(name or name_of(function), retries, retry_delay, timeout)
+        self.__qualname__ = getattr(function, "__qualname__", self.name)
+        # A class of the enclosing function can be found now, one that is defined further down only later.
+        with contextlib.suppress(DefinitionError):
+            self._annotations()
+
+    def _configure(self, name: str, retries: int, retry_delay: float, timeout: float | None) -> None:
+        self.name = self.__name__ = name
         self.retries = retries
         self.retry_delay = retry_delay
         self.timeout = timeout
-        self.kind = kind_of(function)
-        self.description = inspect.getdoc(function) or ""
         self._check()
         # Looked at on every call; reading a member of an Enum costs more than calling a small function (Python 3.11).
         self._plain = retries == 0 and timeout is None
         self._plain_sync = self._plain and self.kind is Kind.SYNC
         self._plain_async = self._plain and self.kind is Kind.ASYNC
         self._is_async = self.kind.is_async
-        self._text: bool | None = None
-        self._shape: OutputShape | None = None
-        self.__doc__ = function.__doc__
-        self.__name__ = self.name
-        self.__module__ = function.__module__
-        self.__qualname__ = getattr(function, "__qualname__", self.name)
-        self.__wrapped__ = function
 
     def _check(self) -> None:
         if self.retries < 0 or self.retry_delay < 0:
@@ -68,11 +76,23 @@ class Step(Generic[P, R]):
             raise DefinitionError(f"step {self.name!r}: timeout is a positive number of seconds")
 
     @property
-    def shape(self) -> OutputShape:
-        """Names and types of the step's outputs, decided from its definition."""
+    def shape(self) -> "OutputShape":
+        """Names and types of the step's outputs, decided from its definition.
+
+        Raises DefinitionError for a bad name, or a return annotation that cannot be evaluated.
+        """
         if self._shape is None:
-            self._shape = output_names(self.function, annotations(self.function))
+            from asgipipe.pipelines.outputs import output_names
+
+            self._shape = output_names(self.function, self._annotations())
         return self._shape
+
+    def _annotations(self) -> Mapping[str, object]:
+        if self._hints is None:
+            from asgipipe.pipelines.syntax import annotations
+
+            self._hints = annotations(self.function, ["return"])
+        return self._hints
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -82,7 +102,7 @@ class Step(Generic[P, R]):
     def text(self) -> bool:
         """True when the step is a generator of str."""
         if self._text is None:
-            self._text = self.kind.streams and is_text(underlying(self.function))
+            self._text = self.kind.streams and is_text(self._annotations())
         return self._text
 
     def with_options(
@@ -94,22 +114,22 @@ class Step(Generic[P, R]):
         timeout: float | None = None,
     ) -> "Step[P, R]":
         """Return a copy with the given options changed."""
-        return Step(
-            self.function,
-            name=self.name if name is None else name,
-            retries=self.retries if retries is None else retries,
-            retry_delay=self.retry_delay if retry_delay is None else retry_delay,
-            timeout=self.timeout if timeout is None else timeout,
+        changed = copy(self)
+        changed._configure(
+            self.name if name is None else name,
+            self.retries if retries is None else retries,
+            self.retry_delay if retry_delay is None else retry_delay,
+            self.timeout if timeout is None else timeout,
         )
+        return changed
 
     def __get__(self, instance: object, owner: type | None = None) -> "Step[..., R]":
         """Bind like a function, so that methods can be steps."""
         if instance is None:
             return self
-        bound = self.function.__get__(instance, owner)
-        return Step(
-            bound, name=self.name, retries=self.retries, retry_delay=self.retry_delay, timeout=self.timeout
-        )
+        bound = copy(self)
+        bound.function = bound.__wrapped__ = self.function.__get__(instance, owner)
+        return bound
 
     def __repr__(self) -> str:
         return f"<step {self.name}>"
@@ -118,11 +138,11 @@ class Step(Generic[P, R]):
         context = current.get()
         if context is None:
             return self.function(*args, **kwargs)
-        run = context.run
+        run = context[0]
         if self._plain_sync and run.listener is None:
             if run.cancel_reason is not None:
                 run.checkpoint()
-            token = current.set(StepContext(run, self.name))
+            token = current.set((run, self.name))
             try:
                 return self.function(*args, **kwargs)
             finally:
@@ -168,7 +188,7 @@ class Step(Generic[P, R]):
 
     def _call_sync(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         run.checkpoint()
-        token = current.set(StepContext(run, self.name))
+        token = current.set((run, self.name))
         try:
             return self._attempt_sync(run, args, kwargs)
         finally:
@@ -217,7 +237,7 @@ class Step(Generic[P, R]):
     async def _execute(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         if run.cancel_reason is not None:
             run.checkpoint()
-        token = current.set(StepContext(run, self.name))
+        token = current.set((run, self.name))
         try:
             if self._plain_async and run.listener is None:
                 return await cast(Awaitable[object], self.function(*args, **kwargs))  # type: ignore[arg-type]  # see above

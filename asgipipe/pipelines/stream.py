@@ -1,22 +1,21 @@
 """The value of a generator: its items, joined when they are text."""
 
-import types
 import typing
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Callable,
     Generator,
     Iterable,
     Iterator,
+    Mapping,
 )
 
 _STREAM_TYPES = (Iterator, Iterable, Generator, AsyncIterator, AsyncIterable, AsyncGenerator)
 
 
 def item_type(annotation: object) -> object | None:
-    """Return the item type of a generator's return annotation (`Iterator[str]` gives str), or None when it names none."""
+    """Return the item type of a generator's return annotation (`Iterator[str]` gives str), None when it names none."""
     if typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) in _STREAM_TYPES:
@@ -24,10 +23,9 @@ def item_type(annotation: object) -> object | None:
     return None
 
 
-def is_text(function: Callable[..., object]) -> bool:
-    """True for a generator function declared as an iterator of str."""
-    returned = typing.get_type_hints(function, include_extras=True).get("return", types.NoneType)
-    return item_type(returned) is str
+def is_text(hints: Mapping[str, object]) -> bool:
+    """True for the annotations of a generator function that is declared as an iterator of str."""
+    return item_type(hints.get("return")) is str
 
 
 def joined(items: list[object], text: bool) -> object:

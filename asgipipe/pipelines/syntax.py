@@ -12,8 +12,7 @@ import inspect
 import linecache
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import (
     CodeType,
     FunctionType,
@@ -23,10 +22,11 @@ from types import (
     ModuleType,
     SimpleNamespace,
 )
-from typing import Final, Protocol, TypeGuard, TypeVar
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from asgipipe.errors import DefinitionError
+from asgipipe.pipelines.callables import describe, is_a, is_node, plain_function
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -34,102 +34,7 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 UNKNOWN: Final = object()
 """Stands for an object that cannot be found without running something."""
 
-T = TypeVar("T")
-
-MAX_WRAPPERS = 32
 MAX_SOURCE = 4 * 1024 * 1024  # characters; parsing more would be felt at start-up
-
-
-class StepLike(Protocol):
-    """What the graph and the output names need to know of a step, or of a pipeline called inside another."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def output_names(self) -> tuple[str, ...]: ...
-
-    @property
-    def function(self) -> Callable[..., object]: ...
-
-
-def is_step(found: object) -> TypeGuard[StepLike]:
-    return _marked(found, "__asgipipe_step__")
-
-
-def is_pipeline(found: object) -> TypeGuard[StepLike]:
-    return _marked(found, "__asgipipe_pipeline__")
-
-
-def is_node(found: object) -> TypeGuard[StepLike]:
-    """Say whether calling `found` is a node of the graph."""
-    return is_step(found) or is_pipeline(found)
-
-
-def _marked(found: object, marker: str) -> bool:
-    # The class Step carries the marker too, and is no step.
-    return not is_a(found, type) and inspect.getattr_static(found, marker, False) is True
-
-
-def is_a(found: object, kind: type[T]) -> TypeGuard[T]:
-    """Do what `isinstance` does, without asking the object for its `__class__`: a lazy proxy would load itself."""
-    return issubclass(type(found), kind)
-
-
-# From a callable to its function
-
-
-@dataclass(frozen=True, slots=True)
-class Plain:
-    """The function inside a callable, and the arguments its wrappers put in front (`self`, those of a partial)."""
-
-    function: FunctionType
-    arguments: tuple[object, ...] = ()
-    keywords: Mapping[str, object] = field(default_factory=dict)
-
-
-def plain_function(target: object) -> Plain | None:
-    """Look through steps, pipelines, bound methods, partials, `functools.wraps` and objects with `__call__`.
-
-    None for what has no Python function in it: classes, builtins, C functions.
-    """
-    arguments: tuple[object, ...] = ()
-    keywords: dict[str, object] = {}
-    for _ in range(MAX_WRAPPERS):
-        if is_node(target):
-            target = target.function
-        elif (wrapped := inspect.getattr_static(target, "__wrapped__", None)) is not None and callable(wrapped):
-            target = wrapped
-        elif is_a(target, FunctionType):
-            return Plain(target, arguments, keywords)
-        elif is_a(target, staticmethod):
-            target = target.__func__
-        elif is_a(target, MethodType):
-            arguments = (target.__self__, *arguments)
-            target = target.__func__
-        elif is_a(target, functools.partial):
-            arguments = (*target.args, *arguments)
-            keywords = {**target.keywords, **keywords}
-            target = target.func
-        elif is_a(call := _call_method(target), FunctionType):
-            arguments = (target, *arguments)
-            target = call
-        else:
-            return None
-    return None
-
-
-def _call_method(target: object) -> object:
-    return None if is_a(target, type) else inspect.getattr_static(type(target), "__call__", None)
-
-
-def describe(target: object) -> str:
-    """Name a callable for an error message: `package.module.function`."""
-    plain = plain_function(target)
-    named = target if plain is None else plain.function
-    name = getattr(named, "__qualname__", None) or type(named).__qualname__
-    module = getattr(named, "__module__", None)
-    return f"{module}.{name}" if module else str(name)
 
 
 # From a function to its syntax tree
@@ -320,11 +225,11 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 # Annotations
 
 
-def annotations(target: object) -> dict[str, object]:
+def annotations(target: object, only: Collection[str] | None = None) -> dict[str, object]:
     """Return the annotations of a callable's parameters and of its "return", strings evaluated, `Annotated` kept.
 
-    A string may name a class of the enclosing function as long as that function is still running, which it is while a
-    decorator runs. Raises DefinitionError when an annotation cannot be evaluated.
+    With `only`, just those of these names. A string may name a class of the enclosing function as long as that function
+    is still running, which it is while a decorator runs. Raises DefinitionError when an annotation cannot be evaluated.
     """
     plain = plain_function(target)
     if plain is None:
@@ -333,6 +238,7 @@ def annotations(target: object) -> dict[str, object]:
     return {
         name: _evaluate(plain.function, name, annotation, names)
         for name, annotation in plain.function.__annotations__.items()
+        if only is None or name in only
     }
 
 

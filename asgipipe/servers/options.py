@@ -99,7 +99,6 @@ def server_options(settings: Sequence[DeploymentSettings], names: Sequence[str])
             receive_timeout=max(each.receive_timeout for each in settings),
             send_timeout=max(each.send_timeout for each in settings),
             max_header_size=max(each.max_header_size for each in settings),
-            max_header_fields=max(each.max_header_count for each in settings),
         ),
         uvicorn=checked_uvicorn_options(first.uvicorn_kwargs),
     )

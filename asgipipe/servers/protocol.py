@@ -1,10 +1,10 @@
 """uvicorn's HTTP protocol with the bounds it lacks: on the time and size of a request head, and on readers that stop.
 
-A head that is complete is left to the application, which refuses it as a problem when it is too large. Here is only what
-the application never sees: heads, and trailers, that go on and on.
+A head that is complete is left to the application, which refuses it as a problem when it is too large. Here is only
+what the application never sees: heads, and trailers, that go on and on.
 
-Nothing is scheduled per request, and no parser callback of the usual request is overridden. One timer per connection looks
-again when its time is over, and `data_received` sees from uvicorn's own state whether a head is still incomplete.
+Nothing is scheduled per request, and no parser callback of the usual request is overridden. One timer per connection
+looks again when its time is over, and `data_received` sees from uvicorn's own state whether a head is still incomplete.
 """
 
 import asyncio
@@ -55,8 +55,9 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     # When the head that is being waited for began; None while a request is answered or the connection is kept alive.
     _head_since: float | None = None
-    # Bytes received of that head, or around and behind the pieces of a chunked body.
+    # Bytes received of that head, or since the last chunk of a body ended.
     _unparsed = 0
+    _chunk_began = False
     _refusal: http.HTTPStatus | None = None
     _watch: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
@@ -139,37 +140,34 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._head_since = self._head_since or self.loop.time()
 
     def _head_goes_on(self, received: int) -> None:
+        if self._watch is None:  # the connection was handed to the WebSocket protocol
+            return
         self._head_since = self._head_since or self.loop.time()
         self._unparsed += received
         if self._unparsed > self.limits.max_header_size:
-            self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            self._refuse()
 
     def _chunks_go_on(self, cycle: RequestResponseCycle, around: int) -> None:
-        """Bound what a chunked body may bring besides its content, of which the parser keeps trailers in memory."""
+        """Bound what may follow a chunked body, for the parser keeps trailers in memory."""
         if cycle.response_complete:
             self._head_since = self._head_since or self.loop.time()
-            self._unparsed += around
-            limit = _UNREAD_BODY
-        elif around:
-            self._unparsed += around
-            limit = self.limits.max_header_size
-        if self._unparsed > limit:
-            self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        self._unparsed = 0 if self._chunk_began else self._unparsed + around
+        self._chunk_began = False
+        if self._unparsed > (_UNREAD_BODY if cycle.response_complete else self.limits.max_header_size):
+            self._refuse()
 
     def on_chunk_header(self) -> None:
-        """Called by the parser at each chunk of a chunked body: what looks like a header from here on is none."""
+        """Note that a chunk begins; what the parser reports as a header from here on is none."""
         self.headers = _NOWHERE
+        self._chunk_began = True
 
-    def _refuse(self, status: http.HTTPStatus) -> None:
+    def _refuse(self) -> None:
         if not self.transport.is_closing():
-            self._refusal = status
+            self._refusal = http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be served in plain text, and close.
-
-        Also called by uvicorn, for whatever its parser refuses and for exceptions in the callbacks above.
-        """
+        """Answer what cannot be served in plain text, and close; uvicorn calls it for whatever its parser refuses."""
         status, self._refusal = self._refusal, None
         if not self._idle() and self.cycle.response_started:
             self.transport.close()  # a second answer in the middle of the first would be taken for its body
@@ -178,7 +176,6 @@ class _BoundedProtocol(HttpToolsProtocol):
         else:
             self.transport.write(self._plain_answer(status))
             self.transport.close()
-        self._unparsed = 0
 
     def _plain_answer(self, status: http.HTTPStatus) -> bytes:
         text = f"{status.phrase}\n".encode()

@@ -22,9 +22,9 @@ VARIABLE = "ASGIPIPE_SPECIFICATION"
 class Specification:
     """One command line, as strings.
 
-    `values` are settings given on the command line, by field; `generated_key` is the key made for deployments that ask
-    for one; `metrics_directory` is where the workers put the counters they share; `directory` is the private folder
-    that holds this file, None before there is one.
+    `values` are settings given on the command line, by field; `generated_key` is the key of deployments that ask
+    for a made-up one; `metrics_directory` is where the workers put the counters they share; `directory` is the private
+    folder that holds this file, None before there is one.
     """
 
     targets: tuple[str, ...]

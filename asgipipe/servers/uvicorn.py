@@ -42,12 +42,10 @@ def run(specification: Specification) -> int:
 
     Raises UserError for every mistake that keeps the server from starting.
     """
+    specification = replace(specification, generated_key=secrets.token_urlsafe(32))
     plans = plan(specification)
     options = server_options([each.settings for each in plans], [each.name for each in plans])
     logs.configure(options.log_format, options.log_level)
-    if any(each.settings.generate_auth_key and not each.auth_keys for each in plans):
-        specification = replace(specification, generated_key=secrets.token_urlsafe(32))
-        plans = plan(specification)
     with sockets.bound(options) as listener:
         if options.workers > 1 or options.reload:
             return _supervise(specification, plans, options, listener)
@@ -58,7 +56,9 @@ def run(specification: Specification) -> int:
 def _announce(
     specification: Specification, plans: Sequence[Plan], options: ServerOptions, listener: socket.socket
 ) -> None:
-    banner.announce(plans, options, sockets.origin(listener, options), specification.generated_key)
+    key = specification.generated_key
+    used = any(key in each.auth_keys for each in plans)
+    banner.announce(plans, options, sockets.origin(listener, options), key if used else None)
 
 
 def _supervise(

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from asgipipe.errors import StartupError
 from asgipipe.identifiers import uuid7
-from asgipipe.pipelines.context import Environment, EventListener, Run
+from asgipipe.pipelines.context import Environment, EventListener, Run, Status
 from asgipipe.pipelines.deadlines import Deadlines
-from asgipipe.pipelines.execution import TIMEOUT, Execution, Outcome, Status, message_of, traceback_of
+from asgipipe.pipelines.execution import TIMEOUT, Execution, message_of, traceback_of
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.pipelines.pipeline import Pipeline
 from asgipipe.service.hooks import call_hook, load_hook, takes_argument
@@ -92,11 +92,11 @@ class BaseDeploymentService(ABC):
         run_name: str | None = None,
         timeout: float | None = None,
         listener: EventListener | None = None,
-    ) -> Outcome:
+    ) -> Run:
         """Run the pipeline once with validated parameters and return what came of it.
 
         `timeout` is in seconds and can only shorten `request_timeout`. Raises nothing of the pipeline's: a run that fails
-        is an outcome too.
+        is returned too.
         """
 
     @abstractmethod
@@ -136,7 +136,7 @@ class DeploymentService(BaseDeploymentService):
         **options: object,
     ) -> None:
         super().__init__(pipeline, settings, deployment, executor=executor, metrics=metrics, **options)
-        self._execution = Execution(pipeline, self._abandoned_run_ended)
+        self._execute = Execution(pipeline, self._abandoned_run_ended).execute
         self._on_cleanup = load_hook(pipeline.options.on_cleanup, "on_cleanup")
         self._on_init = load_hook(pipeline.options.on_init, "on_init")
         self._runs: dict[str, Run] = {}
@@ -188,10 +188,9 @@ class DeploymentService(BaseDeploymentService):
         run_name: str | None = None,
         timeout: float | None = None,
         listener: EventListener | None = None,
-    ) -> Outcome:
+    ) -> Run:
         now = time()
         run = Run(run_id or uuid7(), run_name or self._default_name(now), parameters, self._environment, listener)
-        outcome = Outcome(run.id, run.name)
         started = monotonic()
         self._runs[run.id] = run
         limit = self._timeout if timeout is None else min(timeout, self._timeout)
@@ -202,20 +201,20 @@ class DeploymentService(BaseDeploymentService):
                 self._deadlines.arm(run.deadline)
         self.metrics.run_started()
         try:
-            await self._execution.execute(run, outcome)
+            await self._execute(run)
         except asyncio.CancelledError:
-            outcome.status = Status.CANCELED
+            run.status = Status.CANCELED
             raise
         finally:
-            seconds = outcome.execution_time = monotonic() - started
-            if not outcome.abandoned:
+            seconds = run.execution_time = monotonic() - started
+            if not run.abandoned:
                 del self._runs[run.id]
-            if outcome.outputs_json is not None:
+            if run.outputs_json is not None:
                 self.metrics.run_finished("completed", seconds, now + seconds)
             else:
-                self.metrics.run_finished(_METRIC_STATUS[outcome.status], seconds, now + seconds)
-                self._log(outcome)
-        return outcome
+                self.metrics.run_finished(_METRIC_STATUS[run.status], seconds, now + seconds)
+                self._log(run)
+        return run
 
     def cancel(self, run_id: str, reason: str) -> bool:
         run = self._runs.get(run_id)
@@ -227,10 +226,10 @@ class DeploymentService(BaseDeploymentService):
         for run in tuple(self._runs.values()):
             run.cancel(reason)
 
-    def _abandoned_run_ended(self, run: Run, outcome: Outcome) -> None:
+    def _abandoned_run_ended(self, run: Run) -> None:
         self._runs.pop(run.id, None)
-        if outcome.on_thread_end is not None:
-            outcome.on_thread_end()
+        if run.on_thread_end is not None:
+            run.on_thread_end()
 
     def _default_name(self, now: float) -> str:
         """`<pipeline>-<UTC time>`; the text of a second is made once."""
@@ -240,17 +239,13 @@ class DeploymentService(BaseDeploymentService):
             self._second_name = f"{self.pipeline.name}-{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
         return f"{self._second_name}.{int((now - second) * 1_000_000):06d}Z"
 
-    def _log(self, outcome: Outcome) -> None:
+    def _log(self, run: Run) -> None:
         # The id is in the message too: a host's own log format knows nothing of run ids.
-        error = outcome.error
-        extra = {"run_id": outcome.run_id}
-        if outcome.status is Status.FAILED and error is not None:
-            text = traceback_of(error)
-            logger.error("run %s of %s failed\n%s", outcome.run_id, self.pipeline.name, text, extra=extra)
+        name, extra = self.pipeline.name, {"run_id": run.id}
+        if run.status is Status.FAILED and run.error is not None:
+            logger.error("run %s of %s failed\n%s", run.id, name, traceback_of(run.error), extra=extra)
         else:
-            logger.warning(
-                "run %s of %s was not finished: %s", outcome.run_id, self.pipeline.name, message_of(error), extra=extra
-            )
+            logger.warning("run %s of %s was not finished: %s", run.id, name, message_of(run.error), extra=extra)
 
 
 def _expire(run: Run) -> None:

@@ -146,7 +146,7 @@ def test_a_generated_key_is_printed_once_and_works_in_every_worker(folder: Path)
         key = re.search(r"KEY=(\S+)", running.output)
         assert key
         assert invoke(running).status_code == 401
-        pids = set()
+        pids: set[int] = set()
         while len(pids) < 2:
             answer = httpx.post(f"{running.origin}/invoke", headers={"authorization": f"Bearer {key.group(1)}"})
             pids.add(answer.json()["outputs"]["output"])
@@ -249,6 +249,25 @@ def test_a_unix_socket(folder: Path) -> None:
             failed(second, 3, str(path))
         assert running.stop() == 0
     assert not path.exists()
+
+
+def test_a_slow_sender_is_dropped(folder: Path) -> None:
+    """receive_timeout reaches the server: half a request head is closed without an answer, others are answered."""
+    with serving("weather.py", "--receive-timeout", 0.3, folder=folder) as running:
+        with socket.create_connection(("127.0.0.1", running.port), 30) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost:")
+            assert connection.recv(1) == b""
+        assert invoke(running, city="Oslo").status_code == 200
+
+
+def test_huge_heads_are_refused(folder: Path) -> None:
+    """max_header_size holds for heads that never end and for those that do: 431, and the server lives."""
+    with serving("weather.py", "--max-header-size", 4096, folder=folder) as running:
+        for end in (b"", b"\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", running.port), 30) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 5000 + end)
+                assert connection.recv(65536).startswith(b"HTTP/1.1 431 ")
+        assert invoke(running, city="Oslo").status_code == 200
 
 
 # Mistakes
@@ -506,7 +525,12 @@ def test_a_killed_worker_is_replaced(folder: Path) -> None:
         running.until_says(f"worker {victim} ended with status -9 and is replaced")
         running.until_says("worker \\d+ serves")
         seen: set[int] = set()
-        until(lambda: seen.add(pid()) or len(seen) == 2, "two workers")
+
+        def both_seen() -> bool:
+            seen.add(pid())
+            return len(seen) == 2
+
+        until(both_seen, "two workers")
         assert victim not in seen
         assert running.stop() == 0, running.output
 

@@ -50,7 +50,7 @@ class Reply:
         last = self.messages[-1]
         return last["type"].endswith("response.body") and not last.get("more_body", False)
 
-    def json(self) -> Any:  # noqa: ANN401  # whatever the test expects
+    def json(self) -> Any:  # whatever the test expects
         return json.loads(self.body)
 
     def all(self, name: bytes) -> list[bytes]:

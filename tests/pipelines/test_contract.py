@@ -82,7 +82,7 @@ def test_parameters_arrive_as_the_types_of_the_signature() -> None:
 def test_a_mutable_default_is_fresh_for_every_run() -> None:
     """What one run does to its default never shows in the next one."""
     first = read(everything, BODY)
-    contract_of(everything).caller(everything)(first)
+    contract_of(everything).by_name(everything)(**first)
     assert first["tags"] == ["seen"]
     assert read(everything, BODY)["tags"] == []
 
@@ -146,7 +146,7 @@ def test_positional_only_and_variadic_parameters() -> None:
         return [a, b, args, c, kwargs]
 
     contract = contract_of(mixed)
-    assert contract.caller(mixed)(read(mixed, b'{"b":2,"a":1}')) == [1, 2, (), 3, {}]
+    assert contract.by_name(mixed)(**read(mixed, b'{"b":2,"a":1}')) == [1, 2, (), 3, {}]
 
 
 def test_unannotated_parameters_take_any_json() -> None:
@@ -289,4 +289,4 @@ def test_a_model_may_allow_extra_fields() -> None:
 
     served = pipeline(input_model=Open)(untyped)
     parameters = InvokeBody(served.contract).read(b'{"parameters":{"x":1,"y":2}}')[0]
-    assert served.contract.caller(served.function)(parameters) == ["x", "y"]
+    assert served.contract.by_name(served.function)(**parameters) == ["x", "y"]

@@ -56,10 +56,10 @@ def test_five_hundred_runs_never_see_each_others_state() -> None:
     async def main(target: object) -> None:
         async with started(target) as deployment:
             results = await asyncio.gather(*(run(deployment, {"number": number}) for number in range(500)))
-        assert len({result.outcome.run_id for result in results}) == 500
+        assert len({result.outcome.id for result in results}) == 500
         for number, result in enumerate(results):
             assert isinstance(result.outputs, dict), result.outcome.error
-            assert result.outputs["output"] == [[result.outcome.run_id, number]] * len(result.outputs["output"])
+            assert result.outputs["output"] == [[result.outcome.id, number]] * len(result.outputs["output"])
 
     for target in (sync, asynchronous, streaming):
         asyncio.run(main(target))

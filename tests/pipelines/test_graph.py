@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from asgipipe.pipelines import graph as graphs
+from asgipipe.pipelines import reading
 from asgipipe.pipelines.graph import Graph, read_graph
 from asgipipe.pipelines.pipeline import pipeline as real_pipeline
 from asgipipe.pipelines.step import step as real_step
@@ -927,9 +927,9 @@ def _compiled(tmp_path, source):
 
 def test_too_many_nodes_are_cut(tmp_path):
     """A function with more calls than the limit gives a graph of the limit's size, marked dynamic."""
-    function = _compiled(tmp_path, "def f(x):\n" + "    x = clean(x)\n" * (graphs.MAX_NODES + 1))
+    function = _compiled(tmp_path, "def f(x):\n" + "    x = clean(x)\n" * (reading.MAX_NODES + 1))
     graph = read_graph(function)
-    assert len(graph.nodes) == graphs.MAX_NODES
+    assert len(graph.nodes) == reading.MAX_NODES
     assert graph.dynamic
 
 
@@ -937,7 +937,7 @@ def test_too_many_nodes_are_cut(tmp_path):
     "body",
     [
         "x = x" + " + x" * 2000,
-        "x = [" + "x, " * (graphs.MAX_VISITS + 1) + "]",
+        "x = [" + "x, " * (reading.MAX_VISITS + 1) + "]",
         "\n    ".join(f"{'  ' * depth}for i{depth} in clean(x):" for depth in range(15)) + " x = clean(x)",
     ],
     ids=["deep", "long", "nested loops"],
@@ -957,7 +957,7 @@ def test_chains_of_helpers_are_bounded(tmp_path):
 
 def test_a_helper_that_is_too_large_does_not_hide_the_pipeline(tmp_path):
     """Where only a helper is beyond the limits, the steps of the pipeline itself are all shown."""
-    helper = f"def helper(x):\n    x = [{'x, ' * (graphs.MAX_VISITS + 1)}]\n    return x\n"
+    helper = f"def helper(x):\n    x = [{'x, ' * (reading.MAX_VISITS + 1)}]\n    return x\n"
     deeper = "def deeper(x):\n    return helper(x)\n"
     function = _compiled(tmp_path, f"{helper}{deeper}def f(x):\n    return clean(deeper(clean(x)))\n")
     graph = read_graph(function)

@@ -11,7 +11,8 @@ import pytest
 
 from asgipipe.errors import DefinitionError
 from asgipipe.pipelines import syntax
-from asgipipe.pipelines.syntax import UNKNOWN, annotations, attribute, definition, describe, plain_function, resolve
+from asgipipe.pipelines.callables import describe, plain_function
+from asgipipe.pipelines.syntax import UNKNOWN, annotations, attribute, definition, resolve
 
 if TYPE_CHECKING:
     from decimal import Decimal

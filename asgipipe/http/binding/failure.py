@@ -19,7 +19,7 @@ from asgipipe.pipelines.execution import traceback_of
 logger = logging.getLogger("asgipipe")
 
 MAX_LOGGED = 7 * 1024
-"""Bytes of a traceback in the log; with what stands around it a record stays below 8 KiB."""
+"""Bytes of a text of the user's in the log; with what stands around it a record stays below 8 KiB."""
 
 _KNOWN = frozenset(status.value for status in HTTPStatus)
 _UNSENDABLE = re.compile(r"[\r\n\0]")
@@ -47,7 +47,7 @@ async def guarded(label: str, work: Awaitable[T]) -> T:
 
 def failed(label: str, error: BaseException) -> InternalError:
     """Log that a handler failed and return what the client is told."""
-    logger.error("handler %s failed\n%s", label, loggable(traceback_of(error)))
+    logger.error("handler %s failed\n%s", label, traceback_of(error))
     return InternalError()
 
 

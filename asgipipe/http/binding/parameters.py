@@ -13,14 +13,7 @@ from typing import Annotated, get_args, get_origin
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from pydantic.errors import (
-    PydanticInvalidForJsonSchema,
-    PydanticSchemaGenerationError,
-    PydanticUndefinedAnnotation,
-    PydanticUserError,
-)
 from pydantic.fields import FieldInfo
-from pydantic_core import SchemaError
 
 from asgipipe.errors import DefinitionError, ValidationError
 from asgipipe.http.binding.handler import EMPTY, Handler, is_asgi, type_name
@@ -29,13 +22,11 @@ from asgipipe.http.binding.text import TextForm, parse_query, text_form
 from asgipipe.http.body import require_finite
 from asgipipe.http.openapi import TEMPLATE
 from asgipipe.http.types import Scope
-from asgipipe.http.validation import entry, refusal, refused
-from asgipipe.pipelines.execution import message_of
+from asgipipe.http.validation import BodyValidator, entry, refusal, refused
+from asgipipe.pipelines.contract import UNUSABLE, unusable
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _NO_CONTENT = frozenset({"GET", "HEAD"})  # RFC 9110, section 9.3.1: content in them has no meaning
-# What pydantic raises for types it cannot serve: errors of its own, and Python's for constraints that fit no such type.
-UNUSABLE = (PydanticUserError, PydanticUndefinedAnnotation, SchemaError, TypeError, ValueError, RuntimeError)
 
 
 class Location(Enum):
@@ -93,6 +84,7 @@ class WholeBody:
             self._default = EMPTY
             annotation = Annotated[annotation, parameter.default]
         self.adapter: TypeAdapter[object] = TypeAdapter(annotation)  # type: ignore[arg-type]  # made at run time
+        self._validate = BodyValidator(self.adapter).validate
         self.required = self._default is EMPTY and self.adapter.get_default_value() is None
 
     def read(self, body: bytes) -> dict[str, object]:
@@ -101,7 +93,7 @@ class WholeBody:
             return {self._name: self._without_body()}
         require_finite(body)
         try:
-            return {self._name: self.adapter.validator.validate_json(body, strict=True)}
+            return {self._name: self._validate(body)}
         except pydantic.ValidationError as error:
             raise refusal(error, ("body",)) from None
 
@@ -121,13 +113,14 @@ class EmbeddedBody:
         self._parameters = tuple(parameters)
         self.model = model_of(parameters, "Body")
         self.adapter: TypeAdapter[BaseModel] = TypeAdapter(self.model)
+        self._validate = BodyValidator(self.adapter).validate
         self.required = any(field.is_required() for field in self.model.model_fields.values())
 
     def read(self, body: bytes) -> dict[str, object]:
         """Return the arguments. Raises BadRequestError or ValidationError."""
         require_finite(body)
         try:
-            read = self.model.__pydantic_validator__.validate_json(body or b"{}", strict=True)
+            read = self._validate(body or b"{}")
         except pydantic.ValidationError as error:
             raise refusal(error, ("body",)) from None
         return {parameter.name: getattr(read, f"p{index}") for index, parameter in enumerate(self._parameters)}
@@ -192,15 +185,6 @@ def read_parameters(handler: Handler, path: str, method: str) -> list[Parameter]
     return parameters
 
 
-def unusable(subject: str, annotation: object, error: Exception) -> DefinitionError:
-    """Return the error for a type that pydantic cannot serve."""
-    of_type = f"{subject} has type {type_name(annotation)}"
-    if isinstance(error, PydanticSchemaGenerationError | PydanticInvalidForJsonSchema):
-        return DefinitionError(f"{of_type}, which has no JSON form")
-    reason = message_of(error, 300).partition("\n")[0]
-    return DefinitionError(f"{of_type}, which cannot be served: {reason}")
-
-
 def model_of(parameters: Sequence[Parameter], name: str) -> type[BaseModel]:
     """Return a model of the parameters; its fields are `p0`, `p1`, ..., so that no parameter name is reserved."""
     fields: dict[str, object] = {
@@ -244,7 +228,7 @@ def _shape(subject: str, name: str, annotation: object, default: object) -> tupl
         model = pydantic.create_model(title, value=_field(annotation, name, default))  # type: ignore[arg-type]  # run time
         schema = model.model_json_schema(schema_generator=SchemaGenerator)
     except UNUSABLE as error:
-        raise unusable(subject, annotation, error) from error
+        raise unusable(subject, type_name(annotation), error) from error
     field: FieldInfo = model.model_fields["value"]
     wire = field.validation_alias or field.alias
     if not isinstance(wire, str):

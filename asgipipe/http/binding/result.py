@@ -9,14 +9,14 @@ from types import UnionType
 from typing import Annotated, Any, Union, cast
 
 from pydantic import TypeAdapter
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from asgipipe.errors import DefinitionError, InternalError
 from asgipipe.http.binding.failure import loggable
 from asgipipe.http.binding.handler import EMPTY, Handler, is_asgi, type_name
-from asgipipe.http.binding.parameters import UNUSABLE, unusable
 from asgipipe.http.binding.schemas import SchemaGenerator
 from asgipipe.http.types import ASGIApp
+from asgipipe.pipelines.contract import UNUSABLE, is_finite, unusable
 from asgipipe.pipelines.execution import message_of
 from asgipipe.pipelines.stream import item_type
 
@@ -52,7 +52,7 @@ class Result:
         adapter = self.adapter or _ANYTHING
         try:
             body = adapter.serializer.to_json(value, by_alias=True, warnings="none")
-            return body if _is_finite(body) else _dump_finite(adapter, value)
+            return body if is_finite(body) else _dump_finite(adapter, value)
         except Exception as error:  # boundary: serialisers are user code
             reason = loggable(f"{type(error).__name__}: {message_of(error)}")
             kind = type_name(type(value))
@@ -106,7 +106,7 @@ def _adapter(label: str, annotation: object) -> TypeAdapter[object]:
         adapter: TypeAdapter[object] = TypeAdapter(annotation)  # type: ignore[arg-type]  # made at run time
         adapter.json_schema(mode="serialization", schema_generator=SchemaGenerator)
     except UNUSABLE as error:
-        raise unusable(f"handler {label}: what it returns", annotation, error) from error
+        raise unusable(f"handler {label}: what it returns", type_name(annotation), error) from error
     return adapter
 
 
@@ -116,16 +116,6 @@ def _check_items(label: str, annotation: object) -> None:
         raise DefinitionError(
             f"handler {label} yields {type_name(item)}; a handler that is a generator yields str or bytes"
         )
-
-
-def _is_finite(body: bytes) -> bool:
-    if b"NaN" not in body and b"Infinity" not in body:
-        return True
-    try:
-        from_json(body, allow_inf_nan=False)
-    except ValueError:
-        return False
-    return True
 
 
 def _dump_finite(adapter: TypeAdapter[object], value: object) -> bytes:

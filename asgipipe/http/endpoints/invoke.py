@@ -1,12 +1,12 @@
 """POST /invoke: run the pipeline and answer with the envelope."""
 
 import asyncio
-from typing import Annotated, cast
+from typing import Annotated, NotRequired, cast
 from urllib.parse import parse_qs
 
 import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from asgipipe.errors import BadRequestError, UnavailableError
 from asgipipe.http.body import read_body, require_finite, require_json
@@ -15,10 +15,10 @@ from asgipipe.http.exchange import KEY, Exchange
 from asgipipe.http.problems import send_problem
 from asgipipe.http.responses import JSON
 from asgipipe.http.types import Receive, Scope, Send
-from asgipipe.http.validation import refusal
+from asgipipe.http.validation import LARGE, BodyValidator, refusal
 from asgipipe.identifiers import uuid7
+from asgipipe.pipelines.context import Run, Status
 from asgipipe.pipelines.contract import Contract
-from asgipipe.pipelines.execution import Outcome, Status
 from asgipipe.service.deployment import BaseDeploymentService
 
 _FAILED = {Status.FAILED: 500, Status.TIMED_OUT: 504}
@@ -40,7 +40,9 @@ class InvokeBody:
         }
         body = TypedDict("InvokeBody", fields)  # type: ignore[misc]  # made at run time
         body.__pydantic_config__ = config  # type: ignore[attr-defined]  # pydantic's protocol for TypedDicts
-        self._validate = TypeAdapter(body).validator.validate_json
+        adapter = TypeAdapter(body)
+        self._validate = adapter.validator.validate_json
+        self._validate_large = BodyValidator(adapter).validate
         self._validate_parameters = TypeAdapter(contract.parameters_type).validator.validate_json
 
     def read(self, body: bytes) -> tuple[dict[str, object], str | None, float | None]:
@@ -48,7 +50,9 @@ class InvokeBody:
         if self._contract.may_hold_infinity or b"NaN" in body or b"Infinity" in body:
             require_finite(body, ())
         try:
-            request: dict[str, object] = self._validate(body or b"{}", strict=True)
+            request: dict[str, object] = (
+                self._validate(body or b"{}", strict=True) if len(body) <= LARGE else self._validate_large(body)
+            )
         except pydantic.ValidationError as error:
             raise refusal(error) from None
         parameters = request.get("parameters")
@@ -88,28 +92,29 @@ class InvokeEndpoint:
         if scope["query_string"]:
             _check_mode(scope["query_string"])
         body = await read_body(receive, exchange.headers, limit=self._max_body_size, timeout=self._receive_timeout)
-        require_json(exchange.headers, body)
+        if exchange.headers.get(b"content-type") != b"application/json":
+            require_json(exchange.headers, body)
         parameters, run_name, timeout = self._body.read(body)
         if self._cancel_on_disconnect:
-            outcome = await self._invoke_while_connected(receive, parameters, run_name, timeout)
+            run = await self._invoke_while_connected(receive, parameters, run_name, timeout)
         else:
-            outcome = await self._service.invoke(parameters, run_name=run_name, timeout=timeout)
-        if outcome.abandoned:
-            _keep_place(exchange, outcome)
-        status = 200 if outcome.outputs_json is not None else _FAILED.get(outcome.status)
+            run = await self._service.invoke(parameters, run_name=run_name, timeout=timeout)
+        if run.abandoned:
+            _keep_place(exchange, run)
+        status = 200 if run.outputs_json is not None else _FAILED.get(run.status)
         if status is None:
             problem = UnavailableError("The run was cancelled because the server is stopping.")
-            problem.extra = {"run_id": outcome.run_id}
+            problem.extra = {"run_id": run.id}
             await send_problem(send, problem)
             return
-        answer = self._envelope.write(outcome)
+        answer = self._envelope.write(run)
         headers = [JSON, (b"content-length", b"%d" % len(answer)), _VARY]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
     async def _invoke_while_connected(
         self, receive: Receive, parameters: dict[str, object], run_name: str | None, timeout: float | None
-    ) -> Outcome:
+    ) -> Run:
         run_id = uuid7()
         run = asyncio.ensure_future(
             self._service.invoke(parameters, run_id=run_id, run_name=run_name, timeout=timeout)
@@ -137,6 +142,6 @@ def _check_mode(query: bytes) -> None:
         raise BadRequestError("The query parameter mode can be 'sync'.")
 
 
-def _keep_place(exchange: Exchange, outcome: Outcome) -> None:
+def _keep_place(exchange: Exchange, run: Run) -> None:
     """A thread still works for this request: its place among the concurrent ones is free when the thread has ended."""
-    outcome.on_thread_end, exchange.release = exchange.release, None
+    run.on_thread_end, exchange.release = exchange.release, None

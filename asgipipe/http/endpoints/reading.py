@@ -7,10 +7,10 @@ from time import time
 
 from pydantic_core import to_json
 
-from asgipipe.errors import UnavailableError, UserError
+from asgipipe.errors import UnavailableError
 from asgipipe.http import exposition
 from asgipipe.http.exchange import exchange_of
-from asgipipe.http.lifecycle import Lifecycle, State
+from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.responses import JSON, respond
 from asgipipe.http.types import Receive, Scope, Send
 from asgipipe.service.deployment import BaseDeploymentService
@@ -46,7 +46,7 @@ class ReadyEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         lifecycle = self._lifecycle
         if not lifecycle.ready:
-            if lifecycle.draining or lifecycle.state in (State.STOPPING, State.STOPPED):
+            if lifecycle.stopping:
                 raise UnavailableError("The server is stopping.")
             # Under a host that sends no lifespan events a probe may be the first request there is.
             self._starting = asyncio.ensure_future(self._start())
@@ -54,8 +54,8 @@ class ReadyEndpoint:
         await respond(send, 200, JSON, b'{"status":"ready"}')
 
     async def _start(self) -> None:
-        with suppress(UserError):  # told to whoever asked for the start, and logged there
-            await self._lifecycle.ensure_started()
+        with suppress(UnavailableError):  # logged there
+            await self._lifecycle.start_on_request()
 
 
 class InfoEndpoint:

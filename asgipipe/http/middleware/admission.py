@@ -1,15 +1,14 @@
 """How many requests may be at work at once, how many may wait, and none while the server drains."""
 
 import asyncio
-import logging
 from collections import deque
 
-from asgipipe.errors import TooManyRequestsError, UnavailableError, UserError
+from asgipipe.errors import TooManyRequestsError
 from asgipipe.http.exchange import KEY, Exchange
-from asgipipe.http.lifecycle import Lifecycle, State
+from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 
-logger = logging.getLogger("asgipipe")
+_READING = ("GET", "HEAD")
 
 
 class Admission:
@@ -46,7 +45,7 @@ class Admission:
 
 
 class AdmissionMiddleware:
-    """Lets requests in one by one; `exempt` paths (probes and what only reads) are never throttled.
+    """Lets requests in one by one; GET and HEAD of `exempt` paths (probes and what only reads) are never throttled.
 
     It stands inside of auth, so that nobody without a key takes a place in the queue. Where the host sends no lifespan
     events, the first request starts the deployment.
@@ -60,11 +59,11 @@ class AdmissionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope[KEY]
-        if exchange.path in self._exempt:
+        if exchange.path in self._exempt and scope.get("method") in _READING:
             await self.app(scope, receive, send)
             return
         if not self._lifecycle.ready:
-            await self._make_ready()
+            await self._lifecycle.start_on_request()
         admission = self._admission
         if admission.free > 0:
             admission.free -= 1
@@ -78,12 +77,3 @@ class AdmissionMiddleware:
             release = exchange.release
             if release is not None:
                 release()
-
-    async def _make_ready(self) -> None:
-        if self._lifecycle.draining or self._lifecycle.state in (State.STOPPING, State.STOPPED):
-            raise UnavailableError("The server is stopping.")
-        try:
-            await self._lifecycle.ensure_started()
-        except UserError as error:
-            logger.error("the deployment did not start: %s", error)
-            raise UnavailableError("The deployment failed to start; its log says why.", retry_after=5) from None

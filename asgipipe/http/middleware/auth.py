@@ -29,10 +29,13 @@ class Auth:
 
     def __init__(self, *, keys: Sequence[str], open_list: OpenList) -> None:
         self._keys = tuple(key.encode() for key in keys)
+        self._usual = b"Bearer " + self._keys[0]
         self._open_list = open_list
 
     def check(self, scope: Scope, exchange: Exchange) -> None:
         header = exchange.headers.get(b"authorization", b"")
+        if compare_digest(header, self._usual):
+            return
         if header[:7].lower() == b"bearer " and self._is_known(header[7:].strip()):
             return
         if self._open_list.is_open(scope, exchange):

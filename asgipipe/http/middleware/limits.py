@@ -36,13 +36,10 @@ class Limits:
             raise BadRequestError("A request needs a Host header.")  # RFC 9112, section 3.2
         length = headers.get(b"content-length")
         if length is not None:
-            self._check_length(length)
-
-    def _check_length(self, length: bytes) -> None:
-        if not length.isdigit():
-            raise BadRequestError("The Content-Length is not a number.")
-        if len(length) > 18 or int(length) > self._max_body:
-            raise BodyTooLargeError(self._max_body)
+            if not length.isdigit():
+                raise BadRequestError("The Content-Length is not a number.")
+            if len(length) > 18 or int(length) > self._max_body:
+                raise BodyTooLargeError(self._max_body)
 
 
 def _check_doubles(fields: HeaderList) -> None:
