@@ -10,7 +10,7 @@ from asgipipe.http.exchange import KEY, NO_DEFAULTS, REQUEST_ID, Exchange, local
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.middleware.admission import Admission, AdmissionMiddleware
 from asgipipe.http.middleware.auth import Auth, OpenList
-from asgipipe.http.middleware.cors import cors_middleware
+from asgipipe.http.middleware.cors import CORSMiddleware
 from asgipipe.http.middleware.errors import Check, ErrorBoundaryMiddleware
 from asgipipe.http.middleware.limits import Limits
 from asgipipe.http.middleware.secure_headers import secure_headers
@@ -54,7 +54,7 @@ def layered(
     app: ASGIApp = AdmissionMiddleware(custom(inner), admission=admission, lifecycle=lifecycle, exempt=exempt)
     app = ErrorBoundaryMiddleware(app, checks)
     if DeploymentDefaultMiddleware.CORS in included and settings.cors.allow_origins:
-        app = cors_middleware(app, settings.cors)
+        app = CORSMiddleware(app, settings.cors)
     return app
 
 

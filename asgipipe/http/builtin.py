@@ -21,6 +21,7 @@ from asgipipe.service.deployment import BaseDeploymentService
 from asgipipe.settings import DeploymentDefaultMiddleware, built_in_paths
 
 _OPEN = frozenset(("health", "ready", "openapi"))
+_PROBES = frozenset(("health", "ready"))
 _PATH_FIELDS = ("docs", "redoc", "openapi", "invoke", "health", "ready", "info", "metrics", "status")
 
 
@@ -33,6 +34,10 @@ class BuiltIn:
         self._lifecycle = lifecycle
         self._flavor = flavor
         self.paths = {field.removesuffix("_url_path"): path for field, path in built_in_paths(service.settings).items()}
+
+    @property
+    def probe_paths(self) -> frozenset[str]:
+        return frozenset(path for name, path in self.paths.items() if name in _PROBES)
 
     def endpoints(self) -> list[Endpoint]:
         """Return the rows of everything but the documents."""

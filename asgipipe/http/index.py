@@ -172,7 +172,8 @@ def _entry(deployment: Indexed, prefix: str) -> dict[str, object]:
 
 def _has_own(deployment: Indexed, path: str) -> bool:
     """True when a custom endpoint of the deployment's answers at `path`: it replaces ours."""
-    return any(endpoint.path == path for endpoint in deployment.settings.custom_endpoints)
+    settings = deployment.settings
+    return any(f"{settings.root_url_path}{endpoint.path}" == path for endpoint in settings.custom_endpoints)
 
 
 # The seam to the middleware: which layers the index's own answers pass through.

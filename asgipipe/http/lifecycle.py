@@ -109,7 +109,9 @@ class Lifecycle:
     async def drained(self) -> None:
         """Return when no request is in progress."""
         while self.active:
-            self._idle = asyncio.Event()
+            if self._idle is None:
+                self._idle = asyncio.Event()
+            self._idle.clear()
             await self._idle.wait()
 
     def request_ended(self) -> None:

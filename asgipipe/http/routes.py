@@ -1,4 +1,4 @@
-"""The table of everything a deployment serves: what is open, what a path allows, and the dictionary of the short way."""
+"""The table of everything a deployment serves: what is open, what a path allows, what answers on the short way."""
 
 import re
 from collections.abc import Callable, Iterable

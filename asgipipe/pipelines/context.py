@@ -1,18 +1,26 @@
 """What a run knows about itself, and the view of it that a step gets."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextvars import ContextVar
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from asgipipe.errors import OutsideRunError, RunCanceled
 from asgipipe.logs import id_sources
 
 if TYPE_CHECKING:
-    from asgipipe.pipelines.executor import ThreadExecutor
+    from asgipipe.pipelines.executor import Call, ThreadExecutor
+
+R = TypeVar("R")
+
+_PATIENCE = 0.005
+"""Seconds that a thread which waits leaves a step of its run to the other threads."""
 
 EventListener = Callable[[str, str | None, Mapping[str, object]], None]
 """Receives (event type, step name, data) in the thread where the event happened."""
@@ -63,13 +71,14 @@ class Run:
     abandoned = False
     on_thread_end: Callable[[], None] | None = None
     cancel_reason: str | None = None
-    children: set[Future[object]] | None = None
+    children: "dict[Future[object], Call[object] | None] | None" = None
     deadline: float | None = None
     timeout = 0.0
     inline = False
     on_cancel: Callable[[], object] | None = None
     parameters_json = b"{}"
-    _sleepers: threading.Event | None = None
+    _cancelled: threading.Event | None = None
+    _changed: threading.Condition | None = None
 
     def __init__(
         self,
@@ -103,48 +112,104 @@ class Run:
         if self.cancel_reason is not None:
             return
         self.cancel_reason = reason
-        if self._sleepers is not None:
-            self._sleepers.set()
+        if self._cancelled is not None:
+            self._cancelled.set()
         for child in tuple(self.children or ()):
             child.cancel()
         if self.on_cancel is not None:
             self.on_cancel()
 
-    def adopt(self, child: "Future[object]") -> None:
-        """Tie a submitted step to this run: it is cancelled with the run, and the run does not end before it."""
-        if self.children is None:
-            self.children = set()
-        self.children.add(child)
-        child.add_done_callback(self.children.discard)
+    def adopt(self, child: "Future[object]", call: "Call[object] | None" = None) -> None:
+        """Tie a submitted step to this run: it is cancelled with the run, and the run does not end before it.
+
+        A sync step is given with the `call` that is about to wait for a thread.
+        """
+        # Several threads may do this at once, and setdefault of a dict is one step for all of them.
+        children = self.__dict__.setdefault("children", {})
+        children[child] = call
+        child.add_done_callback(lambda done: children.pop(done, None))
         if self.cancel_reason is not None:
             child.cancel()
+        if call is not None and self._changed is not None:
+            with self._changed:
+                self._changed.notify_all()
 
     def sleep(self, seconds: float) -> None:
         """Wait in a worker thread, not longer than until the run is cancelled."""
-        if self._sleepers is None:
-            self._sleepers = threading.Event()
+        cancelled: threading.Event = self.__dict__.setdefault("_cancelled", threading.Event())
         if self.cancel_reason is None:
-            self._sleepers.wait(seconds)
+            cancelled.wait(seconds)
         self.checkpoint()
 
-    def wait_for(self, awaitable: Awaitable[object]) -> object:
-        """Await something on the run's event loop from a worker thread."""
+    def wait_for(self, function: Callable[[], Awaitable[object]]) -> object:
+        """Call `function` on the run's event loop and await what it returns, from a worker thread."""
 
-        async def forward() -> object:
-            return await awaitable
+        async def call() -> object:
+            return await function()
 
-        child = asyncio.run_coroutine_threadsafe(forward(), self.loop)
+        child = asyncio.run_coroutine_threadsafe(call(), self.loop)
         self.adopt(child)
-        return child.result()
+        return self.join(child)
+
+    def join(self, child: "Future[R]", timeout: float | None = None) -> R:
+        """Wait in a worker thread for a child, `timeout` seconds at most (TimeoutError), and return its result.
+
+        Steps of this run for which no thread was free are run here meanwhile: so a run never waits for a thread that is
+        its own. Raises RunCanceled when the child was cancelled with its run.
+        """
+        changed: threading.Condition = self.__dict__.setdefault("_changed", threading.Condition())
+        end = None if timeout is None else monotonic() + timeout
+
+        def tell(_: "Future[R]") -> None:
+            with changed:
+                changed.notify_all()
+
+        child.add_done_callback(tell)
+        while not child.done() and (end is None or monotonic() < end):
+            with changed:
+                changed.wait_for(lambda: child.done() or self._waiting_call(), None if end is None else end - monotonic())
+                changed.wait_for(child.done, _PATIENCE)
+            call = None if child.done() else self._waiting_call()
+            if call is not None:
+                call.execute()
+        try:
+            return child.result(0)
+        except CancelledError:  # unlike asyncio's and ours it is an Exception, which pipelines may swallow
+            self.checkpoint()
+            raise
+
+    def _waiting_call(self) -> "Call[object] | None":
+        calls = tuple((self.children or {}).values())
+        return next((call for call in calls if call is not None and not call.begun), None)
 
     async def settle(self, *, cancel: bool) -> None:
-        """Wait for the submitted steps that nobody waited for; with `cancel`, those that can be are cancelled first."""
-        while self.children:
-            children = tuple(self.children)
-            if cancel:
-                for child in children:
-                    child.cancel()
-            await asyncio.wait([asyncio.wrap_future(child) for child in children])
+        """Wait for the submitted steps that nobody waited for; with `cancel`, those that can be are cancelled first.
+
+        Raises RunCanceled as soon as the run is cancelled, and leaves the threads behind that are still at work.
+        """
+        try:
+            while self.children:
+                children = tuple(self.children)
+                if cancel:
+                    for child in children:
+                        child.cancel()
+                self.checkpoint()
+                waiter = self.loop.create_future()
+                self.on_cancel = partial(_wake, waiter)
+                children[0].add_done_callback(partial(_wake_threadsafe, self.loop, waiter))
+                await waiter
+        finally:
+            self.on_cancel = None
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _wake_threadsafe(loop: asyncio.AbstractEventLoop, waiter: "asyncio.Future[None]", _: "Future[object]") -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the process is on its way out
+        loop.call_soon_threadsafe(_wake, waiter)
 
 
 class StepContext:

@@ -2,16 +2,18 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from asyncio import _get_running_loop
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, cast, overload
 
 from pydantic import BaseModel
 
 from asgipipe import sources
 from asgipipe.errors import DefinitionError
-from asgipipe.pipelines.callables import doc_of, kind_in_run, name_of
+from asgipipe.pipelines.callables import Kind, doc_of, kind_in_run, name_of
+from asgipipe.pipelines.context import current
 from asgipipe.pipelines.step import Step
 from asgipipe.pipelines.stream import is_text
 from asgipipe.settings import DeploymentSettings
@@ -46,7 +48,8 @@ class PipelineOptions:
 class Pipeline(Generic[P, R]):
     """A function that is served: decorated with `@pipeline`, or any callable wrapped as one.
 
-    Called directly it is the plain function. Its contract and graph are made from its definition when they are first
+    Called directly it is the plain function; called by another pipeline it is a part of that one's run, and a sync one
+    gets the value of an async one. Its contract and graph are made from its definition when they are first
     needed; nothing of its body runs before a request.
     """
 
@@ -79,6 +82,11 @@ class Pipeline(Generic[P, R]):
             self._hints = _annotations(function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self.kind is Kind.ASYNC and _get_running_loop() is None:
+            context = current.get()
+            if context is not None:  # in a thread of another pipeline's, where nobody can await
+                call = cast("Callable[[], Awaitable[object]]", partial(self.function, *args, **kwargs))
+                return cast(R, context[0].wait_for(call))
         return self.function(*args, **kwargs)
 
     def __get__(self, instance: object, owner: type | None = None) -> "Pipeline[..., R]":

@@ -5,6 +5,7 @@ import contextlib
 from asyncio import _get_running_loop
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from asgipipe.errors import DefinitionError, StepExitError, StepTimeoutError
@@ -179,12 +180,12 @@ class Step(Generic[P, R]):
         in_loop = _get_running_loop() is not None
         if in_loop and run.inline:
             raise DefinitionError(f"step {self.name!r} is async: a sync pipeline with blocking=False cannot await it")
-        if self._plain_async or not self.kind.streams:
-            call: Awaitable[object] = self._execute(run, args, kwargs)
-        else:
-            call = StreamCall(self, run, args, kwargs)
+        stream = self.kind.streams
+        call: Callable[[], Awaitable[object]] = (
+            partial(StreamCall, self, run, args, kwargs) if stream else partial(self._execute, run, args, kwargs)
+        )
         # Without a running loop this is a thread of the pipeline's, where nobody can await.
-        return call if in_loop else run.wait_for(call)
+        return call() if in_loop else run.wait_for(call)
 
     def _call_sync(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         run.checkpoint()
@@ -195,7 +196,7 @@ class Step(Generic[P, R]):
             current.reset(token)
 
     def _attempt_sync(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-        if not self._plain and _get_running_loop() is not None:
+        if not self._plain and _get_running_loop() is run.loop:  # a loop of the user's own may block
             self._refuse_on_loop()
         for attempt in range(1, self.retries + 2):
             self.announce(run, "step_started", {"attempt": attempt})

@@ -1,30 +1,33 @@
 """The app-runner contract: the core owns the flow, an adapter converts and registers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from asgipipe.errors import DefinitionError, HTTPError, MethodNotAllowedError, SourceError
+from asgipipe.errors import DefinitionError, HTTPError, MethodNotAllowedError
 from asgipipe.http.application import layered
 from asgipipe.http.binding import Limits, bind, build_handler, wants_framework
 from asgipipe.http.builtin import BuiltIn, reading_paths
-from asgipipe.http.dashboard import dashboard
-from asgipipe.http.dispatch import Dispatcher, FallbackEndpoint
+from asgipipe.http.dashboard import Dashboard, dashboard
+from asgipipe.http.dispatch import Dispatcher, FallbackEndpoint, FrameworkDispatcher
 from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoints.reading import Probe
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.lifecycle import Lifecycle
-from asgipipe.http.routes import Routes
+from asgipipe.http.routes import Routes, table
 from asgipipe.http.types import ASGIApp, Scope
 from asgipipe.pipelines.callables import name_of
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.runners import extension
-from asgipipe.runners.middleware import in_order, wrapped
+from asgipipe.runners.building import building
+from asgipipe.runners.middleware import Wrap, in_order, place_of, wrap_of, wrapped
 from asgipipe.service.deployment import BaseDeploymentService, DeploymentResponse
 from asgipipe.settings import DeploymentDefaultEndpoints, DeploymentSettings, EndpointSpec, MiddlewareSpec
 from asgipipe.settings.references import load
+from asgipipe.settings.references import name as reference_name
 
 T = TypeVar("T")
 Handler = Callable[..., object]
@@ -33,9 +36,9 @@ Handler = Callable[..., object]
 class BaseDeploymentAppRunner(ABC):
     """Builds the application of one deployment with one framework.
 
-    An adapter implements the abstract methods below; it is given endpoints as ASGI applications and registers them, so what
-    they answer is the same on every framework. `source_root` is the folder that relative paths of the settings start from;
-    `options` are the `deployment_app_runner_kwargs`.
+    An adapter implements the abstract methods below; it is given endpoints as ASGI applications and registers them, so
+    what they answer is the same on every framework. `source_root` is the folder that relative paths of the settings
+    start from; `options` are the `deployment_app_runner_kwargs`.
     """
 
     flavor: ClassVar[str]
@@ -63,7 +66,7 @@ class BaseDeploymentAppRunner(ABC):
         self._built_in = BuiltIn(service, lifecycle, flavor=self.flavor)
         self._custom: list[Endpoint] = []
         self._native: list[tuple[EndpointSpec, object]] = []
-        self._framework: list[tuple[EndpointSpec, Handler]] = []
+        self._options: dict[tuple[str, str], Mapping[str, object]] = {}
         self.asgi_app: object = None
         self.routes = Routes(())
 
@@ -74,24 +77,37 @@ class BaseDeploymentAppRunner(ABC):
         """Return the framework's application, made with `app_kwargs`; `fallback` answers where it has no route."""
 
     @abstractmethod
-    def add_endpoint(self, endpoint: Endpoint) -> None:
-        """Register an endpoint of ours with the framework's application."""
+    def add_endpoint(self, endpoint: Endpoint, options: Mapping[str, object]) -> None:
+        """Register an endpoint of ours with the framework's application; `options` are its `extra_kwargs`."""
 
     @abstractmethod
-    def framework_endpoint(self, spec: EndpointSpec, handler: Handler) -> ASGIApp:
+    def framework_endpoint(self, handler: Handler) -> ASGIApp:
         """Return the application for a handler that takes the framework's own request, response or dependency types."""
 
     @abstractmethod
     def add_native_endpoint(self, spec: EndpointSpec, native: object) -> None:
-        """Add a native object of the framework, at or below `spec.path`."""
+        """Add a native object of the framework, at or below `self.complete(spec.path)`."""
+
+    @abstractmethod
+    def key_needed(self, scope: Scope) -> bool | None:
+        """Return whether the framework's own route that would answer needs the key; None when there is no such route.
+
+        Routes of ours do not count. What nobody declared open needs the key, routes that an extension adds too.
+        """
 
     @abstractmethod
     def add_native_middleware(self, spec: MiddlewareSpec, middleware: object) -> None:
         """Add a native middleware further out than those added before."""
 
+    def add_inner_middleware(self, spec: MiddlewareSpec, wrap: Wrap) -> None:
+        """Add an ASGI middleware that stands inside a native one, further out than those added before."""
+        raise DefinitionError(
+            f"app runner {self.flavor!r} cannot put it inside of native middleware; give it a lower order than theirs"
+        )
+
     @abstractmethod
     def entry_point(self) -> ASGIApp:
-        """Return the framework's application as an ASGI callable."""
+        """Return the framework's application, complete, as an ASGI callable."""
 
     @abstractmethod
     def lifespan(self) -> AbstractAsyncContextManager[Mapping[str, object] | None]:
@@ -101,98 +117,149 @@ class BaseDeploymentAppRunner(ABC):
 
     def build(self) -> ASGIApp:
         """Put everything together and return the deployment's layers, outermost first."""
-        settings = self.settings
-        for spec in settings.custom_endpoints:
-            self._prepare(spec)
-        routes = self.routes = self._routes()
-        self.asgi_app = self.create_app(FallbackEndpoint(routes))
-        for endpoint in routes.endpoints:
-            self.add_endpoint(endpoint)
-        for spec, native in self._native:
-            self.add_native_endpoint(spec, native)
-        native_middlewares = [spec for spec in settings.custom_middlewares if spec.native]
-        for middleware in reversed(in_order(native_middlewares)):
-            self.add_native_middleware(middleware, load(middleware.middleware))
-        for app_extension in settings.app_extensions:
-            extension.install(load(app_extension.extension), self, app_extension.extension_kwargs)
-        through_framework = bool(native_middlewares or settings.app_extensions)
-        built_in = [endpoint for endpoint in routes.endpoints if endpoint not in self._custom]
-        dispatcher = Dispatcher(
-            {} if through_framework else routes.table(endpoint.name for endpoint in built_in),
-            self.entry_point(),
-            max_body_size=settings.max_request_body_size,
-            receive_timeout=settings.receive_timeout,
-        )
+        for spec in self.settings.custom_endpoints:
+            with building(_place_of(spec)):
+                self._prepare(spec)
+        built_in = self._built_in_endpoints()
+        self.routes = self._routes(built_in)
+        with building("app_kwargs"):
+            self.asgi_app = self.create_app(FallbackEndpoint(self.routes))
+        self._register()
+        outer = self._add_middleware()
+        for each in self.settings.app_extensions:
+            with building(f"extension {reference_name(each.extension)}"):
+                extension.install(load(each.extension), self, each.extension_kwargs)
+        with building("the application"):
+            inner = self._dispatcher(built_in)
         return layered(
-            dispatcher,
-            settings,
+            inner,
+            self.settings,
             keys=self._keys,
-            open_list=routes,
-            exempt=reading_paths(built_in) - {endpoint.path for endpoint in self._custom},
+            open_list=self.routes,
+            exempt=self._exempt(built_in),
             lifecycle=self.lifecycle,
-            custom=partial(wrapped, specs=[spec for spec in settings.custom_middlewares if not spec.native]),
+            custom=partial(wrapped, specs=outer),
         )
 
+    def complete(self, path: str) -> str:
+        """Return the path of a custom endpoint below the deployment's mount point, behind `root_url_path`."""
+        return f"{self.settings.root_url_path}{path}" or "/"
+
     def refused_method(self, scope: Scope) -> HTTPError | None:
-        """Return the 405 for a path of ours, with every method that it answers; frameworks name those of one route."""
-        allowed = self.routes.allowed(exchange_of(scope).path)
-        return MethodNotAllowedError(sorted(allowed)) if allowed else None
+        """Return the 405 for a path of ours, with every method that it answers; frameworks name those of one route.
+
+        None when the method is among them: then a handler refused it.
+        """
+        allowed = self.allowed(scope)
+        return MethodNotAllowedError(sorted(allowed)) if allowed and scope["method"] not in allowed else None
+
+    def allowed(self, scope: Scope) -> set[str]:
+        """Return the methods that are served at the request's path; adapters add those of native routes."""
+        return self.routes.allowed(exchange_of(scope).path)
 
     async def run_in_thread(self, function: Callable[[], T]) -> T:
         """Run `function` in the deployment's own threads."""
         return await self.executor.run(function)
 
-    def _routes(self) -> Routes:
-        """Built-in and custom endpoints in one table; a custom one replaces the built-in one at its path and method."""
-        replaced = {(endpoint.method, endpoint.path) for endpoint in self._custom}
-        own = [row for row in self._built_in.endpoints() if (row.method, row.path) not in replaced]
-        endpoints = [*own, *self._custom]
-        documents = [row for row in self._built_in.documents(endpoints) if (row.method, row.path) not in replaced]
-        settings = self.settings
-        files = None
-        if DeploymentDefaultEndpoints.DASHBOARD in settings.include_default_endpoints:
-            written = settings.dashboard_files_path
-            reserved = {row.path.removeprefix(settings.root_url_path).split("/")[1] for row in (*own, *documents)}
-            folder = None if written is None else self.source_root / written
-            files = dashboard(folder, written=written, reserved=reserved)
-        return Routes(
-            [*endpoints, *documents],
-            open_prefixes=[spec.path for spec, _ in self._native if not spec.auth_required],
-            dashboard=files,
-            dashboard_root=settings.root_url_path,
-        )
+    # Endpoints
 
     def _prepare(self, spec: EndpointSpec) -> None:
-        with _naming(f"custom endpoint {spec.method} {spec.path}"):
-            loaded = load(spec.handler)
-            if spec.native:
-                self._native.append((spec, loaded))
-                return
-            handler = build_handler(loaded, self, spec.init_kwargs)
-            self._custom.append(self._endpoint(spec, handler))
+        loaded = load(spec.handler)
+        if spec.native:
+            if spec.init_kwargs:
+                raise DefinitionError("init_kwargs are for builders; a native object is added as it is")
+            self._native.append((spec, loaded))
+            return
+        endpoint = self._endpoint(spec, build_handler(loaded, self, spec.init_kwargs))
+        self._custom.append(endpoint)
+        self._options[endpoint.method, endpoint.path] = spec.extra_kwargs
 
     def _endpoint(self, spec: EndpointSpec, handler: Handler) -> Endpoint:
-        name = name_of(handler)
+        name, path, method = name_of(handler), self.complete(spec.path), spec.method.value
         if wants_framework(handler, self.framework_types):
-            return Endpoint(spec.path, spec.method.value, self.framework_endpoint(spec, handler), name, spec.auth_required)
+            return Endpoint(
+                path, method, self._probed(path, method, self.framework_endpoint(handler)), name, spec.auth_required
+            )
         settings = self.settings
         bound = bind(
             handler,
-            path=spec.path,
-            method=spec.method.value,
+            path=path,
+            method=method,
             name=name,
             limits=Limits(settings.max_request_body_size, settings.receive_timeout, settings.request_timeout),
             run_in_thread=self.run_in_thread,
             framework_types=self.framework_types,
         )
-        return Endpoint(spec.path, spec.method.value, bound.app, name, spec.auth_required, bound.operation)
+        documented = spec.extra_kwargs.get("include_in_schema", True)
+        operation = bound.operation if documented else None
+        return Endpoint(path, method, self._probed(path, method, bound.app), name, spec.auth_required, operation)
+
+    def _probed(self, path: str, method: str, app: ASGIApp) -> ASGIApp:
+        """In the place of a probe, an endpoint answers like one: however much there is to do."""
+        return Probe(app, self.lifecycle) if method == "GET" and path in self._built_in.probe_paths else app
+
+    def _built_in_endpoints(self) -> list[Endpoint]:
+        """Return the built-in endpoints; a custom one with the same path and method replaces one of them."""
+        replaced = {(endpoint.method, endpoint.path) for endpoint in self._custom}
+        own = [row for row in self._built_in.endpoints() if (row.method, row.path) not in replaced]
+        documents = self._built_in.documents([*own, *self._custom])
+        return [*own, *(row for row in documents if (row.method, row.path) not in replaced)]
+
+    def _routes(self, built_in: Iterable[Endpoint]) -> Routes:
+        endpoints = [*built_in, *self._custom]
+        return Routes(
+            endpoints,
+            key_needed=self.key_needed,
+            dashboard=self._dashboard(endpoint.path for endpoint in endpoints),
+            dashboard_root=self.settings.root_url_path,
+        )
+
+    def _dashboard(self, paths: Iterable[str]) -> Dashboard | None:
+        settings = self.settings
+        if DeploymentDefaultEndpoints.DASHBOARD not in settings.include_default_endpoints:
+            return None
+        written, root = settings.dashboard_files_path, settings.root_url_path
+        served = [*paths, *(self.complete(spec.path) for spec, _ in self._native)]
+        reserved = {f"{path.removeprefix(root)}/".split("/")[1] for path in served}
+        folder = None if written is None else self.source_root / written
+        return dashboard(folder, written=written, reserved=reserved - {""})
+
+    def _register(self) -> None:
+        for endpoint in self.routes.endpoints:
+            with building(f"endpoint {endpoint.method} {endpoint.path}"):
+                self.add_endpoint(endpoint, self._options.get((endpoint.method, endpoint.path), {}))
+        # A native object may take all that is below its path, so those with longer paths come first.
+        for spec, native in sorted(self._native, key=lambda one: -one[0].path.rstrip("/").count("/")):
+            with building(_place_of(spec)):
+                self.add_native_endpoint(spec, native)
+
+    # Middleware and the way of a request
+
+    def _add_middleware(self) -> list[MiddlewareSpec]:
+        """Give the framework its native middleware, and what stands inside of that; return what stands further out."""
+        specs = in_order(self.settings.custom_middlewares)
+        outer = next((position for position, spec in enumerate(specs) if spec.native), len(specs))
+        for spec in reversed(specs[outer:]):
+            with building(place_of(spec)):
+                if spec.native:
+                    self.add_native_middleware(spec, load(spec.middleware))
+                else:
+                    self.add_inner_middleware(spec, wrap_of(spec))
+        return specs[:outer]
+
+    def _dispatcher(self, built_in: Iterable[Endpoint]) -> ASGIApp:
+        """Return the end of the chain; without the short way where something in the framework may change answers."""
+        settings, framework = self.settings, self.entry_point()
+        limit, timeout = settings.max_request_body_size, settings.receive_timeout
+        native = any(spec.native for spec in settings.custom_middlewares)
+        if native or settings.app_extensions or settings.app_kwargs:
+            return FrameworkDispatcher(framework, max_body_size=limit, receive_timeout=timeout)
+        return Dispatcher(table(built_in), framework, max_body_size=limit, receive_timeout=timeout)
+
+    def _exempt(self, built_in: Iterable[Endpoint]) -> frozenset[str]:
+        """Return the paths whose GET is never throttled; of the custom endpoints, those in the place of a probe."""
+        return reading_paths(built_in) | (reading_paths(self._custom) & self._built_in.probe_paths)
 
 
-@contextmanager
-def _naming(place: str) -> Iterator[None]:
-    try:
-        yield
-    except (DefinitionError, SourceError) as error:
-        raise DefinitionError(f"{place}: {error}") from error
-
-
+def _place_of(spec: EndpointSpec) -> str:
+    return f"custom endpoint {spec.path}" if spec.native else f"custom endpoint {spec.method} {spec.path}"

@@ -1,31 +1,37 @@
 """A deployment put together: pipeline, settings, service, app runner, and the one ASGI application they make."""
 
+import asyncio
 import hashlib
 import inspect
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
 
-from asgipipe.errors import DefinitionError, StartupError
+from asgipipe.errors import DefinitionError, StartupError, UserError
 from asgipipe.http.application import Application
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.identifiers import derived
 from asgipipe.pipelines.callables import underlying
+from asgipipe.pipelines.execution import message_of
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.pipelines.pipeline import Pipeline, SettingsLike, as_pipeline
 from asgipipe.runners.base import BaseDeploymentAppRunner
+from asgipipe.runners.building import building
 from asgipipe.runners.registry import load_app_runner
 from asgipipe.service.deployment import BaseDeploymentService, DeploymentResponse, DeploymentService
-from asgipipe.service.hooks import Hook, call_hook, load_hook, takes
+from asgipipe.service.hooks import Hook, call_hook, load_hook, require_arguments, takes
 from asgipipe.service.metrics import Metrics
 from asgipipe.settings import DeploymentSettings, Layer, environment_layer, python_layer, resolve
 from asgipipe.settings.keys import plain
 from asgipipe.settings.references import load
+from asgipipe.settings.references import name as reference_name
+
+BoundHook = Callable[[], Awaitable[object]]
 
 logger = logging.getLogger("asgipipe")
 
@@ -33,9 +39,10 @@ logger = logging.getLogger("asgipipe")
 class Deployment:
     """Everything that serves one pipeline in this process.
 
-    `target` is a pipeline or any callable, `settings` lie over those of its decorator; the environment (`ASGIPIPE_*`) lies
-    over both, and `layers` replace it where the caller has read more places. `keys` are used instead of a generated key.
-    `source_root` is where relative paths in the settings start; `metrics_directory` is shared by the workers of a server.
+    `target` is a pipeline or any callable, `settings` lie over those of its decorator; the environment (`ASGIPIPE_*`)
+    lies over both, and `layers` replace it where the caller has read more places. `keys` are used instead of a
+    generated key. `source_root` is where relative paths in the settings start; `metrics_directory` is shared by the
+    workers of a server.
 
     Nothing is started and no thread, lock or file is opened before `start`, so it may be made before a fork. Raises
     SettingsError, SourceError or DefinitionError for everything that cannot be served.
@@ -85,23 +92,23 @@ class Deployment:
         await self.lifecycle.stop()
 
     def _service(self) -> BaseDeploymentService:
-        service_class: type[BaseDeploymentService] = DeploymentService
-        if self.settings.deployment_service_class is not None:
-            loaded = load(self.settings.deployment_service_class)
-            if not (inspect.isclass(loaded) and issubclass(loaded, BaseDeploymentService)):
-                raise DefinitionError(
-                    f"deployment_service_class {self.settings.deployment_service_class!r} is not a subclass of"
-                    " BaseDeploymentService"
-                )
-            service_class = loaded
-        return service_class(
-            self.pipeline,
-            self.settings,
-            self._record(),
-            executor=self.executor,
-            metrics=self.metrics,
-            **self.settings.deployment_service_kwargs,
-        )
+        service_class = load_service(self.settings.deployment_service_class)
+        try:
+            return service_class(
+                self.pipeline,
+                self.settings,
+                self._record(),
+                executor=self.executor,
+                metrics=self.metrics,
+                **self.settings.deployment_service_kwargs,
+            )
+        except UserError:
+            raise
+        except Exception as error:  # boundary: a service of the user's may raise anything
+            reason = f"{type(error).__name__}: {message_of(error, 300)}"
+            raise DefinitionError(
+                f"deployment_service_class: making {service_class.__name__} raised {reason}"
+            ) from error
 
     def _record(self) -> DeploymentResponse:
         return DeploymentResponse(
@@ -114,26 +121,26 @@ class Deployment:
 
     def _app_runner(self, source_root: Path | None) -> BaseDeploymentAppRunner:
         runner_class = load_app_runner(self.settings.deployment_app_runner_flavor)
-        return runner_class(
-            self.service,
-            self.lifecycle,
-            keys=self.auth_keys,
-            source_root=source_root,
-            **self.settings.deployment_app_runner_kwargs,
-        )
+        with building("deployment_app_runner_kwargs"):
+            return runner_class(
+                self.service,
+                self.lifecycle,
+                keys=self.auth_keys,
+                source_root=source_root,
+                **self.settings.deployment_app_runner_kwargs,
+            )
 
-    def _hook(self, setting: str) -> Callable[[], "object"] | None:
+    def _hook(self, setting: str) -> BoundHook | None:
         """Return the hook as a coroutine function without arguments, with its kwargs and what it asks for bound."""
         hook = load_hook(cast("Hook | str | None", getattr(self.settings, setting)), setting)
         if hook is None:
             return None
         kwargs = dict(cast("Mapping[str, object]", getattr(self.settings, f"{setting}_kwargs")))
         if takes(hook, "app_runner"):
+            if "app_runner" in kwargs:
+                raise DefinitionError(f"{setting}_kwargs: 'app_runner' is given by us; take it out")
             kwargs["app_runner"] = self.app_runner
-        try:
-            inspect.signature(hook).bind(**kwargs)
-        except TypeError as error:
-            raise DefinitionError(f"{setting}: {error}") from None
+        require_arguments(hook, setting, kwargs)
         return partial(
             call_hook, hook, (), kwargs, setting=setting, timeout=self.settings.hook_timeout, executor=self.executor
         )
@@ -142,29 +149,52 @@ class Deployment:
     async def _resources(self) -> AsyncIterator[Mapping[str, object] | None]:
         """Open everything in order; whatever was opened is closed in reverse, also when a later part fails."""
         async with AsyncExitStack() as stack:
-            self.executor.start()
-            stack.callback(self.executor.stop)
-            self.metrics.open()
-            stack.callback(self.metrics.close)
-            state = await stack.enter_async_context(self.app_runner.lifespan())
-            stack.push_async_callback(self.service.stop)
-            await self.service.start()
-            if self._startup_hook is not None:
-                await cast("AsyncHook", self._startup_hook)()
-            stack.push_async_callback(self._run_shutdown_hook)
-            logger.info("deployment %s started in process %d", self.name, os.getpid())
+            try:
+                state = await self._open(stack)
+            except (UserError, asyncio.CancelledError):
+                raise
+            except (
+                BaseException
+            ) as error:  # boundary: a framework's lifespan or a service of the user's may raise anything
+                reason = f"{type(error).__name__}: {message_of(error, 500)}"
+                raise StartupError(f"the deployment {self.name} did not start: {reason}") from error
             yield state
+
+    async def _open(self, stack: AsyncExitStack) -> Mapping[str, object] | None:
+        self.executor.start()
+        stack.callback(self.executor.stop)
+        self.metrics.open()
+        stack.callback(self.metrics.close)
+        state = await stack.enter_async_context(self.app_runner.lifespan())
+        stack.push_async_callback(self.service.stop)
+        await self.service.start()
+        if self._startup_hook is not None:
+            await self._startup_hook()
+        stack.push_async_callback(self._run_shutdown_hook)
+        logger.info("deployment %s started in process %d", self.name, os.getpid())
+        return state
 
     async def _run_shutdown_hook(self) -> None:
         if self._shutdown_hook is None:
             return
         try:
-            await cast("AsyncHook", self._shutdown_hook)()
+            await self._shutdown_hook()
         except StartupError as error:
             logger.error("%s", error)
 
 
-AsyncHook = Callable[[], "object"]
+def load_service(given: object) -> type[BaseDeploymentService]:
+    """Return the class that `deployment_service_class` stands for, ours when it is None.
+
+    Raises DefinitionError when it is found nowhere, or is none.
+    """
+    if given is None:
+        return DeploymentService
+    with building("deployment_service_class"):
+        found = load(given)
+        if inspect.isclass(found) and issubclass(found, BaseDeploymentService):
+            return found
+        raise DefinitionError(f"{reference_name(given)} is not a subclass of BaseDeploymentService")
 
 
 def resolve_settings(pipeline: Pipeline[..., object], layers: Sequence[Layer] | None = None) -> DeploymentSettings:
@@ -187,7 +217,7 @@ def fingerprint(pipeline: Pipeline[..., object]) -> str:
 def asgi(target: object, settings: SettingsLike | None = None, *, name: str | None = None) -> Application:
     """Return the ASGI application that serves `target`: a pipeline, or any callable.
 
-    `settings` lie over those of the pipeline's decorator, and the environment (`ASGIPIPE_*`) over both. Raises SettingsError,
-    SourceError or DefinitionError for everything that cannot be served.
+    `settings` lie over those of the pipeline's decorator, and the environment (`ASGIPIPE_*`) over both. Raises
+    SettingsError, SourceError or DefinitionError for everything that cannot be served.
     """
     return Deployment(target, settings, name=name).asgi_app

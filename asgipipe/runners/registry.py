@@ -44,8 +44,19 @@ def _load_flavor(name: str) -> object:
     try:
         return sources.load(entry.value)
     except SourceError as error:
-        if isinstance(error.__cause__, ModuleNotFoundError):
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError):
+            missing = (cause.name or "").partition(".")[0]
             raise DefinitionError(
-                f"app runner {name!r} needs its framework: pip install \"asgipipe[{name}]\" ({error.__cause__})"
+                f"app runner {name!r} needs its framework: {_install(entry, missing)} ({cause})"
             ) from error
         raise
+
+
+def _install(entry: EntryPoint, missing: str) -> str:
+    """Return the command that installs what a flavor needs: the extra of its name where its package has one."""
+    package = entry.dist
+    extras = package.metadata.get_all("Provides-Extra") if package is not None else None
+    if package is not None and entry.name in (extras or ()):
+        return f'pip install "{package.name}[{entry.name}]"'
+    return f"pip install {missing}"

@@ -17,7 +17,7 @@ from asgipipe.pipelines.deadlines import Deadlines
 from asgipipe.pipelines.execution import TIMEOUT, Execution, message_of, traceback_of
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.pipelines.pipeline import Pipeline
-from asgipipe.service.hooks import call_hook, load_hook, takes_argument
+from asgipipe.service.hooks import call_hook, load_hook, require_arguments, with_argument
 from asgipipe.service.metrics import Metrics, RunStatus
 from asgipipe.settings import DeploymentSettings
 
@@ -137,8 +137,11 @@ class DeploymentService(BaseDeploymentService):
     ) -> None:
         super().__init__(pipeline, settings, deployment, executor=executor, metrics=metrics, **options)
         self._execute = Execution(pipeline, self._abandoned_run_ended).execute
-        self._on_cleanup = load_hook(pipeline.options.on_cleanup, "on_cleanup")
-        self._on_init = load_hook(pipeline.options.on_init, "on_init")
+        given = pipeline.options
+        self._on_init = load_hook(given.on_init, "on_init")
+        require_arguments(self._on_init, "on_init", given.on_init_kwargs)
+        self._on_cleanup = load_hook(given.on_cleanup, "on_cleanup")
+        require_arguments(self._on_cleanup, "on_cleanup", given.on_cleanup_kwargs, argument=True)
         self._runs: dict[str, Run] = {}
         self._environment = Environment(executor, deployment)
         self._deadlines = Deadlines(self._runs.values, _expire)
@@ -168,11 +171,12 @@ class DeploymentService(BaseDeploymentService):
             return
         self._initialised = False
         state, self.state, self._environment.state = self.state, None, None
+        arguments, kwargs = with_argument(self._on_cleanup, state, self.pipeline.options.on_cleanup_kwargs)
         try:
             await call_hook(
                 self._on_cleanup,
-                (state,) if takes_argument(self._on_cleanup) else (),
-                self.pipeline.options.on_cleanup_kwargs,
+                arguments,
+                kwargs,
                 setting="on_cleanup",
                 timeout=self.settings.hook_timeout,
                 executor=self.executor,

@@ -195,7 +195,7 @@ def test_types_without_a_json_form_are_refused_by_name() -> None:
     def gives(x: int) -> NoJSON:
         return NoJSON()
 
-    def defaulted(x: object = NoJSON()) -> int:  # noqa: B008 - the default is what the test is about
+    def defaulted(x: object = NoJSON()) -> int:
         return 1
 
     with pytest.raises(DefinitionError, match="'takes': parameter 'thing' has type NoJSON"):

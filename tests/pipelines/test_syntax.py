@@ -11,7 +11,6 @@ import pytest
 
 from asgipipe.errors import DefinitionError
 from asgipipe.pipelines import syntax
-from asgipipe.pipelines.callables import describe, plain_function
 from asgipipe.pipelines.syntax import UNKNOWN, annotations, attribute, definition, resolve
 
 if TYPE_CHECKING:
@@ -135,83 +134,6 @@ def test_a_huge_file_is_not_read(monkeypatch):
     monkeypatch.setattr(syntax, "MAX_SOURCE", 10)
     monkeypatch.setattr(syntax, "_definitions", {})
     assert definition(simple) is None
-
-
-# From a callable to its function
-
-
-class Marked:
-    """As much of a step as is looked at."""
-
-    __asgipipe_step__ = True
-    name, output_names, function = "marked", ("output",), staticmethod(simple)
-
-
-@functools.wraps(simple)
-def wrapper(*args):
-    return simple(*args)
-
-
-holder = Holder()
-
-
-@pytest.mark.parametrize(
-    ("target", "function", "arguments", "keywords"),
-    [
-        (simple, simple, (), {}),
-        (wrapper, simple, (), {}),
-        (functools.lru_cache(simple), simple, (), {}),
-        (Marked(), simple, (), {}),
-        (Holder.static, Holder.static, (), {}),
-        (Holder.__dict__["static"], Holder.static, (), {}),
-        (holder.method, Holder.method, (holder,), {}),
-        (holder, Holder.__call__, (holder,), {}),
-        (functools.partial(functools.partial(simple, 1), 2, k=3), simple, (1, 2), {"k": 3}),
-        (functools.partial(holder.method, 1), Holder.method, (holder, 1), {}),
-    ],
-)
-def test_wrappers_are_looked_through(target, function, arguments, keywords):
-    """The function inside is found, with the arguments that its wrappers put in front."""
-    plain = plain_function(target)
-    assert plain is not None
-    assert (plain.function, plain.arguments, plain.keywords) == (function, arguments, keywords)
-
-
-def test_what_has_no_function_in_it():
-    """Classes, builtins and endless wrappers have none."""
-    endless = functools.wraps(simple)(lambda: None)
-    endless.__wrapped__ = endless
-    assert [plain_function(target) for target in (int, Holder, Marked, len, 3, endless)] == [None] * 6
-
-
-@pytest.mark.parametrize(
-    ("target", "name"),
-    [
-        (simple, f"{__name__}.simple"),
-        (holder.method, f"{__name__}.Holder.method"),
-        (holder, f"{__name__}.Holder.__call__"),
-        (functools.partial(simple, 1), f"{__name__}.simple"),
-        (len, "builtins.len"),
-        (Holder, f"{__name__}.Holder"),
-    ],
-)
-def test_a_callable_is_described_by_its_place(target, name):
-    """Error messages name module and function."""
-    assert describe(target) == name
-
-
-# Steps
-
-
-def test_only_objects_with_the_marker_are_steps():
-    """An instance of the marked class is a step; the class, and objects that have every attribute, are not."""
-
-    class Anything:
-        def __getattr__(self, name):
-            return True
-
-    assert syntax.is_step(Marked())
-    assert not any(map(syntax.is_node, (Marked, Anything(), simple, None)))
 
 
 # Names

@@ -14,6 +14,7 @@ from asgipipe.http.envelope import EnvelopeWriter
 from asgipipe.http.exchange import KEY, Exchange
 from asgipipe.http.problems import send_problem
 from asgipipe.http.responses import JSON
+from asgipipe.http.turn import next_turn
 from asgipipe.http.types import Receive, Scope, Send
 from asgipipe.http.validation import LARGE, BodyValidator, refusal
 from asgipipe.identifiers import uuid7
@@ -108,6 +109,7 @@ class InvokeEndpoint:
             await send_problem(send, problem)
             return
         answer = self._envelope.write(run)
+        await next_turn()
         headers = [JSON, (b"content-length", b"%d" % len(answer)), _VARY]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})

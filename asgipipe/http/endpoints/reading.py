@@ -12,7 +12,7 @@ from asgipipe.http import exposition
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.responses import JSON, respond
-from asgipipe.http.types import Receive, Scope, Send
+from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.service.deployment import BaseDeploymentService
 
 
@@ -56,6 +56,19 @@ class ReadyEndpoint:
     async def _start(self) -> None:
         with suppress(UnavailableError):  # logged there
             await self._lifecycle.start_on_request()
+
+
+class Probe:
+    """A custom endpoint in the place of a probe: never throttled, so it starts the deployment itself."""
+
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle) -> None:
+        self._app = app
+        self._lifecycle = lifecycle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._lifecycle.started:
+            await self._lifecycle.start_on_request()
+        await self._app(scope, receive, send)
 
 
 class InfoEndpoint:
