@@ -1,8 +1,9 @@
 """The whole ASGI application of a deployment, and the layers around its dispatcher in their order."""
 
+import asyncio
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import getrandbits
 
 from asgipipe.errors import UserError
@@ -33,9 +34,8 @@ def layered(
     open_list: OpenList,
     exempt: frozenset[str],
     lifecycle: Lifecycle,
-    custom: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> ASGIApp:
-    """Put the layers around `inner`: CORS, error boundary, limits, auth, admission, and the user's own (`custom`).
+    """Put the layers around `inner`: CORS, error boundary, limits, auth, admission; `inner` has the user's own in it.
 
     `keys` open what `open_list` does not; `exempt` paths are never throttled. The error boundary stands inside CORS, so that
     a 500 has CORS headers too, and admission inside auth, so that nobody without a key takes a place in the queue.
@@ -51,7 +51,7 @@ def layered(
     if keys:
         checks.append(Auth(keys=keys, open_list=open_list).check)
     admission = Admission(settings.max_concurrency, settings.max_queue)
-    app: ASGIApp = AdmissionMiddleware(custom(inner), admission=admission, lifecycle=lifecycle, exempt=exempt)
+    app: ASGIApp = AdmissionMiddleware(inner, admission=admission, lifecycle=lifecycle, exempt=exempt)
     app = ErrorBoundaryMiddleware(app, checks)
     if DeploymentDefaultMiddleware.CORS in included and settings.cors.allow_origins:
         app = CORSMiddleware(app, settings.cors)
@@ -100,7 +100,9 @@ class Application:
         except UserError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        except Exception as error:  # boundary: the framework's own lifespan may raise anything
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # boundary: a lifecycle of somebody else's may raise anything
             logger.error("the application's start failed\n%s", traceback_of(error))
             await send({"type": "lifespan.startup.failed", "message": message_of(error)})
             return
@@ -110,7 +112,9 @@ class Application:
         await receive()
         try:
             await self.lifecycle.stop()
-        except Exception as error:  # boundary: the framework's own lifespan may raise anything
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # boundary: the framework's own lifespan may raise anything
             logger.error("the application's stop failed\n%s", traceback_of(error))
             await send({"type": "lifespan.shutdown.failed", "message": message_of(error)})
             return

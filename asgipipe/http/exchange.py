@@ -14,6 +14,9 @@ KEY = "asgipipe"
 _name = itemgetter(0)
 REQUEST_ID = b"x-request-id"
 
+_LARGE = 64 * 1024
+"""Bytes that servers write without waiting for the client: asyncio's own high-water mark."""
+
 
 class DefaultHeaders:
     """Headers that every answer carries once, with the application's own value where it gave one."""
@@ -82,7 +85,18 @@ class Exchange:
                 message["headers"] = self.defaults.merge(message.get("headers") or (), self.request_id)
             elif kind == "websocket.close":
                 self.status = 403
+        elif len(message.get("body", b"")) > _LARGE and not message.get("more_body", False):
+            return self._send_large(message)
         return self._send(message)
+
+    async def _send_large(self, message: Message) -> None:
+        """Send a last piece that is large in two messages.
+
+        Servers wait for their client before the message that follows a large one, not after it. So an answer that nobody
+        takes keeps its request in its place, and such answers cannot become more than there are places.
+        """
+        await self._send({**message, "more_body": True})
+        await self._send({"type": message["type"], "body": b""})
 
 
 _STARTS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
@@ -104,6 +118,7 @@ def local_path(scope: Scope) -> str:
     root: str = scope.get("root_path", "")
     if not root:
         return path
+    root = root.rstrip("/")
     if path.startswith(root) and (len(path) == len(root) or path[len(root)] == "/"):
         return path[len(root) :]
     return path

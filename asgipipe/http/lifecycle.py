@@ -41,6 +41,7 @@ class Lifecycle:
         self._stop: asyncio.Event | None = None
         self._idle: asyncio.Event | None = None
         self._reported: UserError | None = None
+        self._stop_error: BaseException | None = None
         self.state = State.NEW
         self.ready = False
         self.draining = False
@@ -96,9 +97,9 @@ class Lifecycle:
         if self._holders or self._task is None or self._stop is None:
             return
         self._stop.set()
-        task = self._task
-        await asyncio.wait([task])
-        if not task.cancelled() and (error := task.exception()) is not None:
+        await asyncio.wait([self._task])
+        error, self._stop_error = self._stop_error, None
+        if error is not None:
             raise error
 
     def begin_drain(self) -> None:
@@ -132,14 +133,17 @@ class Lifecycle:
                 self.state = State.STOPPING
                 self.ready = False
         except BaseException as error:  # boundary: it belongs to whoever started or, later, to the log
-            if ready.done():
+            self.ready = False
+            if ready.done() and isinstance(error, asyncio.CancelledError):
+                self.state = State.NEW  # nobody asked for it: the event loop ended, and the next one may start anew
+            elif ready.done():
                 self.state = State.STOPPED
-                self.ready = False
-                raise
-            self.state = State.FAILED
-            ready.set_exception(error)
-            ready.exception()  # seen, also when every starter was cancelled
+                self._stop_error = error
+            else:
+                self.state = State.FAILED
+                ready.set_exception(error)
+                ready.exception()  # seen, also when every starter was cancelled
             if isinstance(error, asyncio.CancelledError):
                 raise
-            return
+            return  # SystemExit and KeyboardInterrupt would stop the event loop if they left a task
         self.state = State.STOPPED

@@ -122,11 +122,13 @@ class Contract:
         try:
             return self._dump_outputs(outputs)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError, AttributeError):
-            return b"{" + b",".join(self._dump_one(name, output) for name, output in outputs.items()) + b"}"
+            for name, output in outputs.items():
+                self._check_output(name, output)
+            raise
 
-    def _dump_one(self, name: str, value: object) -> bytes:
+    def _check_output(self, name: str, value: object) -> None:
         try:
-            return to_json(name) + b":" + _dump_anything(value)
+            self._dump_outputs({name: value})
         except (PydanticSerializationError, ValueError, TypeError, RecursionError, AttributeError) as error:
             raise OutputError(f"output {name!r} of type {type(value).__name__} is not serialisable as JSON") from error
 

@@ -1,7 +1,9 @@
 """Running a pipeline once: in place, in a thread, or on the event loop, with its deadline."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from concurrent.futures import Future
 from functools import partial
 from typing import cast
 
@@ -14,6 +16,8 @@ from asgipipe.pipelines.step import drain, drain_async
 
 TIMEOUT = "timeout"
 """The cancel reason of a run whose deadline passed."""
+
+_CALLER_GONE = "the request was cancelled"
 
 _COMPLETED = Status.COMPLETED
 
@@ -56,7 +60,9 @@ class Execution:
             run.outputs_json = self._dump_outputs(value)
             run.status = _COMPLETED
         except asyncio.CancelledError as error:
+            run.on_cancel = None
             if not _is_ours(run, task):
+                run.cancel(_CALLER_GONE)
                 raise
             _fail(run, error)
         except BaseException as error:  # boundary: user code may raise anything; it must not reach the server
@@ -65,7 +71,7 @@ class Execution:
             run.on_cancel = None
             current.reset(token)
             if run.children:
-                await run.settle(cancel=True)
+                await self._settle(run)
 
     async def _in_place(self, run: Run) -> None:
         run.inline = True
@@ -75,7 +81,7 @@ class Execution:
         except BaseException as error:  # boundary: user code may raise anything; it must not reach the server
             _fail(run, error)
         if run.children:
-            await run.settle(cancel=run.status is not _COMPLETED)
+            await self._settle(run)
 
     async def _in_thread(self, run: Run) -> None:
         waiter: asyncio.Future[Call[bytes] | None] = run.loop.create_future()
@@ -84,7 +90,7 @@ class Execution:
             if not waiter.done():
                 waiter.set_result(call)
             elif run.abandoned:
-                self._on_abandoned_end(run)
+                self._thread_ended(run)
 
         def give_up() -> None:
             if not waiter.done():
@@ -95,16 +101,16 @@ class Execution:
         try:
             ended = await waiter
         except asyncio.CancelledError:
-            call.abandoned = run.abandoned = True
-            run.cancel("the request was cancelled")
+            run.cancel(_CALLER_GONE)
+            self._give_up(run, call)
             raise
         finally:
             run.on_cancel = None
         if ended is None:
-            call.abandoned = run.abandoned = True
             if run.parameters_json == Run.parameters_json:  # no thread has begun
                 run.parameters_json = self._dump_parameters(run.parameters)
             _fail(run, RunCanceled(run.cancel_reason))
+            self._give_up(run, call)
             return
         if ended.error is not None:
             _fail(run, ended.error)
@@ -112,7 +118,41 @@ class Execution:
             run.outputs_json = ended.value
             run.status = _COMPLETED
         if run.children:
+            await self._settle(run)
+
+    async def _settle(self, run: Run) -> None:
+        """Wait for the submitted steps that nobody waited for, until the run is cancelled."""
+        try:
             await run.settle(cancel=run.status is not _COMPLETED)
+        except RunCanceled as error:
+            _fail(run, error)
+        except asyncio.CancelledError:
+            run.cancel(_CALLER_GONE)
+            raise
+        finally:
+            self._leave_behind(run)
+
+    def _give_up(self, run: Run, call: Call[bytes]) -> None:
+        """Wait no longer for the thread of a cancelled run."""
+        call.abandoned = run.abandoned = call.on_end is not None  # it may have ended in this very moment
+        if not run.abandoned:
+            self._leave_behind(run)
+
+    def _leave_behind(self, run: Run) -> None:
+        """Have it told when the threads have ended that still work for a run which nobody waits for."""
+        children = tuple(run.children or ())
+        if children:
+            run.abandoned = True
+            children[0].add_done_callback(partial(self._child_ended, run))
+
+    def _child_ended(self, run: Run, _: "Future[object]") -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is on its way out
+            run.loop.call_soon_threadsafe(self._thread_ended, run)
+
+    def _thread_ended(self, run: Run) -> None:
+        self._leave_behind(run)
+        if not run.children:
+            self._on_abandoned_end(run)
 
     def _work(self, run: Run) -> bytes:
         """Run a sync pipeline in the thread that calls; return the JSON of its outputs.
@@ -165,6 +205,16 @@ def message_of(error: BaseException | None, limit: int = 2000) -> str:
         short = text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
         return short.encode("utf-8", "replace").decode()
     return "the pipeline failed without a message"
+
+
+def summary_of(error: BaseException, limit: int = 500) -> str:
+    """Return the class and the message of an exception, for whoever wrote the code that raised it: on one line."""
+    try:
+        text = " ".join(str(error)[: 2 * limit].split())
+    except BaseException:  # boundary: a user's __str__ may raise anything
+        text = ""
+    short = text if len(text) <= limit else f"{text[:limit]}…"
+    return f"{type(error).__name__}{f': {short}' if short else ''}".encode("utf-8", "replace").decode()
 
 
 def traceback_of(error: BaseException, limit: int = 7000) -> str:

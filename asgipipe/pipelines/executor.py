@@ -36,6 +36,10 @@ class Call(Generic[T]):
         self.abandoned = False
         self._claim = threading.Lock()
 
+    @property
+    def begun(self) -> bool:
+        return self._claim.locked()
+
     def execute(self) -> bool:
         """Run the function here unless another thread has begun it; return whether it was run."""
         if not self._claim.acquire(blocking=False):
@@ -64,11 +68,15 @@ class ThreadExecutor:
         self._threads: list[threading.Thread] = []
         self._submitted = 0
         self._watching = False
+        self._spawning = threading.Lock()
         self._local = threading.local()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        # After a stop, threads that were busy still end on the old queue, and a wake-up may never have come.
+        self._queue = SimpleQueue()
+        self._wake_scheduled = self._watching = False
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -79,16 +87,19 @@ class ThreadExecutor:
     def submit(self, function: Callable[[], T], on_end: Callable[[Call[T]], None] | None = None) -> Call[T]:
         """Queue `function`, in a copy of the caller's context; `on_end` is called on the event loop after it ended."""
         call = Call(function, on_end)
+        self.enqueue(call)
+        return call
+
+    def enqueue(self, call: Call[T]) -> None:
         self._queue.put(call)  # type: ignore[arg-type]  # a Call[T] is read as a Call[object] from here on
         self._submitted += 1
         threads = len(self._threads)
         if threads < self.size and self._queue.qsize() > 0:
             if threads == 0:
-                self._spawn()
+                self._spawn(1)
             elif not self._watching:
                 self._watching = True
                 self.loop.call_soon_threadsafe(self._watch)
-        return call
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run `function` in a thread and return what it returns, or raise what it raises."""
@@ -133,15 +144,20 @@ class ThreadExecutor:
             thread.join(timeout / len(self._threads))
         self._threads.clear()
 
-    def _spawn(self) -> None:
-        thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-        self._threads.append(thread)
+    def _spawn(self, most: int) -> None:
+        """Start a thread, unless there are `most` already."""
+        with self._spawning:
+            if len(self._threads) >= most:
+                return
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
         thread.start()
 
     def _work(self) -> None:
         helpers: list[threading.Thread] = []
         self._local.helpers = helpers
-        while (call := self._queue.get()) is not None:
+        queue = self._queue
+        while (call := queue.get()) is not None:
             if call.execute() and call.on_end is not None:
                 self._ended.append(call)
                 if not self._wake_scheduled:
@@ -163,22 +179,28 @@ class ThreadExecutor:
         # Lowered before the queue is emptied: a call that ends from here on either is seen below or wakes us again.
         self._wake_scheduled = False
         ended = self._ended
-        while ended:
-            call = ended.popleft()
-            on_end, call.on_end = call.on_end, None  # whoever waits holds the call: keep no cycle for the collector
-            if on_end is not None:
-                on_end(call)
+        try:
+            while ended:
+                call = ended.popleft()
+                on_end, call.on_end = call.on_end, None  # whoever waits holds the call: keep no cycle for the collector
+                if on_end is not None:
+                    on_end(call)
+        finally:
+            if ended:  # an exception of one must not keep the others waiting
+                self.loop.call_soon(self._deliver)
 
     def _watch(self) -> None:
         self.loop.call_later(_PATIENCE, self._relieve, self._submitted)
 
     def _relieve(self, mark: int) -> None:
         """Start more threads when calls submitted before `mark` are still waiting."""
+        # Lowered before the queue is looked at: a call from here on either is counted below or asks for a look itself.
+        self._watching = False
         queued = self._queue.qsize()
         waiting = mark - (self._submitted - queued)
         for _ in range(min(waiting, self.size - len(self._threads))):
-            self._spawn()
+            self._spawn(self.size)
         # Calls that came after the mark get their own look; nobody else would give them one.
-        self._watching = queued > max(waiting, 0) and len(self._threads) < self.size
-        if self._watching:
+        if queued > max(waiting, 0) and len(self._threads) < self.size and not self._watching:
+            self._watching = True
             self._watch()

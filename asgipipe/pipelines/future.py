@@ -87,7 +87,7 @@ def start(step: Callable[..., object], args: tuple[object, ...], kwargs: dict[st
         run.adopt(child)
         return StepFuture(child, run)
     future: Future[object] = Future()
-    call: Call[object] = Call(partial(_fulfil, future, like, args, kwargs))
+    call: Call[object] = Call(partial(_fulfil, future, like, args, kwargs), None)
     run.adopt(future, call)
     run.executor.enqueue(call)
     return StepFuture(future, run, call)

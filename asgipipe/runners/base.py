@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -17,6 +16,7 @@ from asgipipe.http.endpoint import Endpoint
 from asgipipe.http.endpoints.reading import Probe
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.lifecycle import Lifecycle
+from asgipipe.http.middleware.errors import RefusalMiddleware
 from asgipipe.http.routes import Routes, table
 from asgipipe.http.types import ASGIApp, Scope
 from asgipipe.pipelines.callables import name_of
@@ -132,13 +132,12 @@ class BaseDeploymentAppRunner(ABC):
         with building("the application"):
             inner = self._dispatcher(built_in)
         return layered(
-            inner,
+            wrapped(RefusalMiddleware(inner), outer) if outer else inner,
             self.settings,
             keys=self._keys,
             open_list=self.routes,
             exempt=self._exempt(built_in),
             lifecycle=self.lifecycle,
-            custom=partial(wrapped, specs=outer),
         )
 
     def complete(self, path: str) -> str:

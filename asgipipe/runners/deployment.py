@@ -121,7 +121,7 @@ class Deployment:
 
     def _app_runner(self, source_root: Path | None) -> BaseDeploymentAppRunner:
         runner_class = load_app_runner(self.settings.deployment_app_runner_flavor)
-        with building("deployment_app_runner_kwargs"):
+        with building(f"deployment_app_runner_flavor {runner_class.__name__}"):
             return runner_class(
                 self.service,
                 self.lifecycle,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from asgipipe import sources
 from asgipipe.errors import DefinitionError, SourceError
+from asgipipe.runners.building import building
 
 if TYPE_CHECKING:
     from asgipipe.runners.base import BaseDeploymentAppRunner
@@ -23,7 +24,7 @@ def load_app_runner(flavor: object) -> "type[BaseDeploymentAppRunner]":
 
     found = flavor
     if isinstance(flavor, str):
-        found = sources.load(flavor) if ":" in flavor or "." in flavor else _load_flavor(flavor)
+        found = _load_source(flavor) if ":" in flavor or "." in flavor else _load_flavor(flavor)
     if inspect.isclass(found) and issubclass(found, BaseDeploymentAppRunner):
         return found
     raise DefinitionError(f"deployment_app_runner_flavor {flavor!r} is not a subclass of BaseDeploymentAppRunner")
@@ -32,6 +33,11 @@ def load_app_runner(flavor: object) -> "type[BaseDeploymentAppRunner]":
 def flavors() -> dict[str, EntryPoint]:
     """Return the installed flavors by name."""
     return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _load_source(source: str) -> object:
+    with building("deployment_app_runner_flavor"):
+        return sources.load(source)
 
 
 def _load_flavor(name: str) -> object:

@@ -231,6 +231,7 @@ class DeploymentService(BaseDeploymentService):
             run.cancel(reason)
 
     def _abandoned_run_ended(self, run: Run) -> None:
+        run.abandoned = False
         self._runs.pop(run.id, None)
         if run.on_thread_end is not None:
             run.on_thread_end()

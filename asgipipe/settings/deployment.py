@@ -253,8 +253,10 @@ def _repeated_endpoints(settings: DeploymentSettings) -> list[Conflict]:
     seen: set[tuple[str, str]] = set()
     conflicts: list[Conflict] = []
     for position, endpoint in enumerate(settings.custom_endpoints):
+        if endpoint.native:  # whose methods are its own
+            continue
         place = (endpoint.method.value, shape(endpoint.path))
-        if place in seen and not endpoint.native:
+        if place in seen:
             reason = f"an endpoint before it answers {endpoint.method} {endpoint.path} already"
             conflicts.append((("custom_endpoints", position), reason))
         seen.add(place)

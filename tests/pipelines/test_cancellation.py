@@ -60,7 +60,7 @@ async def idle(deployment: Deployment) -> None:
     """Return when no run is in flight any more, the abandoned ones included."""
     async with asyncio.timeout(PATIENCE):
         while vars(deployment.service)["_runs"]:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # noqa: ASYNC110 - there is no event for it
 
 
 # Cancelled while it waits
@@ -495,10 +495,10 @@ def test_a_thread_of_the_users_own_takes_part_with_copy_context() -> None:
 
     @pipeline
     def target() -> None:
-        for run_it in (lambda: contextvars.copy_context().run, lambda: lambda call: call()):
-            call = run_it()
-            job = work if len(seen) == 0 else lambda: seen.append(plain())
-            thread = threading.Thread(target=call, args=(job,))
+        for thread in (
+            threading.Thread(target=contextvars.copy_context().run, args=(work,)),
+            threading.Thread(target=lambda: seen.append(plain())),
+        ):
             thread.start()
             thread.join()
 

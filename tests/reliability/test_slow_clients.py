@@ -2,6 +2,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 
 import pytest
 
@@ -27,7 +28,7 @@ SENDERS: dict[str, Callable[[], Iterator[bytes]]] = {
     "a head byte by byte": lambda: byte_by_byte(POST + b"X-Long: "),
     "half a body": lambda: iter([POST + LENGTH, BODY[:10]]),
     "half a chunk": lambda: iter([POST, b"Transfer-Encoding: chunked\r\n\r\n", b"ff\r\n", BODY]),
-    "a body byte by byte": lambda: iter([POST + b"Content-Length: 100000\r\n\r\n", *()]),
+    "a body byte by byte": lambda: chain([POST + b"Content-Length: 100000\r\n\r\n"], byte_by_byte(BODY)),
     "no end of chunks": lambda: iter([POST, b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n{\r\n"]),
 }
 
@@ -46,8 +47,10 @@ def test_slow_senders_are_dropped_and_others_served(serve: Serve, kind: str) -> 
             assert raw.ask(port, raw.invoke({"text": "y"})).status == 200
         for each in slow:
             said = each.rest()
-            assert said == b"" or said.startswith(b"HTTP/1.1 408 "), said[:100]
-            assert (b"body" in kind.encode() or b"chunk" in kind.encode()) or said == b""
+            if "head" in kind or said == b"":  # a client that goes on sending may see the close before the answer
+                assert said == b""
+            else:
+                assert said.startswith(b"HTTP/1.1 408 ")
         places = [stack.enter_context(raw.Connection(port)) for _ in range(4)]
         for each in places:
             each.send(raw.invoke({"text": "z"}))
@@ -110,4 +113,4 @@ def test_readers_that_stop_hold_their_places(serve: Serve) -> None:
             reader.send(raw.invoke({"size": SIZE // 4}))
             statuses.append(int(reader.socket.recv(12)[9:12]))
         assert statuses == [200] * places + [429] * (4 * places)
-        assert resident(pid) < before + (places + 2) * SIZE
+        assert resident(pid) < before + (places + 4) * SIZE // 4

@@ -278,13 +278,13 @@ def test_openness_is_that_of_the_method_that_was_opened(mode: str) -> None:
     """OPTIONS and other methods of an open endpoint are no more open than an unlisted path, unless it is its own app."""
     made = settings(every_mode(False)[mode], auth_key=KEY)
     whole = mode == "application"  # which answers whatever is sent below its path
-    inside = mode in ("mount", "router")  # whose 405 is behind the open door
+    inside = mode in ("endpoint class", "mount", "router")  # whose 405 is behind the open door
     for method in ("OPTIONS", "DELETE"):
         status = ask_one(hello, Ask(method, PATHS.get(mode, "/n")), made).status
         assert status == (200 if whole else 405 if inside else 401), method
 
 
-@pytest.mark.parametrize("path", ["//n", "/n/", "/N", "/n%2f", "/x/../n", "/n/x", "/", ""])
+@pytest.mark.parametrize("path", ["//n", "/n/", "/N", "/n%2f", "/x/../n", "/n/x", ""])
 @pytest.mark.parametrize("mode", ["typed", "route", "endpoint class"])
 def test_an_open_endpoint_opens_no_path_but_its_own(mode: str, path: str) -> None:
     """Neighbouring and oddly written paths need the key."""

@@ -56,3 +56,19 @@ class ErrorBoundaryMiddleware:
         # A response that has begun cannot be mended; returning without its end makes the server close the connection.
         if not exchange.started:
             await refuse(scope, send, answer)
+
+
+class RefusalMiddleware:
+    """Answers refusals before they reach middleware of the user's, which sees answers and no exceptions of ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except HTTPError as error:
+            if not exchange_of(scope).started:
+                await refuse(scope, send, error)
+        except ClientDisconnected:
+            return

@@ -1,0 +1,63 @@
+"""A deployment that tells how many threads, descriptors and tasks its process has."""
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from asgipipe import pipeline, step
+
+
+async def inside() -> dict[str, int]:
+    """Count once everything that could be collected is."""
+    gc.collect()
+    descriptors = Path("/proc/self/fd")
+    return {
+        "threads": threading.active_count(),
+        "tasks": len(asyncio.all_tasks()),
+        "descriptors": len(list(descriptors.iterdir())) if descriptors.exists() else 0,
+    }
+
+
+def counting(limit: int = 3) -> Iterator[str]:
+    for number in range(limit):
+        yield f"{number}\n"
+
+
+async def counting_async(limit: int = 3) -> AsyncIterator[str]:
+    for number in range(limit):
+        yield f"{number}\n"
+        await asyncio.sleep(0)
+
+
+def fails() -> int:
+    raise ValueError("no such thing")
+
+
+ENDPOINTS = [
+    {"path": "/inside", "method": "GET", "handler": inside},
+    {"path": "/counting", "method": "GET", "handler": counting},
+    {"path": "/counting-async", "method": "GET", "handler": counting_async},
+    {"path": "/fails", "method": "GET", "handler": fails},
+]
+
+
+@step
+def double(number: int) -> int:
+    return 2 * number
+
+
+@step(timeout=30, retries=1)
+async def patient(number: int) -> int:
+    await asyncio.sleep(0)
+    if number < 0:
+        raise ValueError("negative")
+    return number
+
+
+@pipeline(settings={"custom_endpoints": ENDPOINTS})
+async def mixed(number: int = 1, items: list[str] | None = None) -> int:
+    """Sync and async steps, some of them submitted."""
+    futures = [double.submit(number), double.submit(number + 1)]
+    return await patient(number) + sum([await future for future in futures]) + len(items or ())

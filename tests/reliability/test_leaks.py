@@ -1,0 +1,91 @@
+import asyncio
+from statistics import linear_regression
+
+import pytest
+
+from tests.reliability import raw
+from tests.reliability.conftest import Serve
+from tests.reliability.memory import resident
+from tests.servers.command import Command, until
+
+REQUESTS, ROUNDS = 20_000, 20
+
+MIX = [
+    raw.invoke({"number": 3}),
+    raw.invoke({"number": 4, "items": ["a" * 100] * 20}),
+    raw.invoke({"number": -1}),
+    raw.invoke({"number": "x"}),
+    raw.invoke({"surplus": 1}),
+    raw.invoke(b"{"),
+    raw.request("POST", "/invoke", "Content-Type: text/plain", body=b"{}"),
+    raw.request("GET", "/health"),
+    raw.request("GET", "/metrics", "Accept: text/plain"),
+    raw.request("GET", "/info"),
+    raw.request("GET", "/missing"),
+    raw.request("PUT", "/invoke"),
+    raw.request("GET", "/fails"),
+    raw.request("GET", "/health", "X-Request-Id: " + "r" * 64),
+    b"",
+]
+STATUSES = {200, 400, 404, 405, 415, 422, 500}
+
+
+def mixed(number: int) -> bytes:
+    return MIX[number % len(MIX)]
+
+
+def test_memory_does_not_grow_with_requests(serve: Serve) -> None:
+    """Row 28: over the second half of 20,000 mixed requests, aborted ones among them, memory does not rise."""
+    with serve("inside.py:mixed", "--log-level", "critical") as running:
+        port, pid = running.port, running.process.pid
+        load = raw.Load(port)
+        sizes = []
+        for _ in range(ROUNDS):
+            asyncio.run(load.run(REQUESTS // ROUNDS, 16, mixed))
+            sizes.append(resident(pid))
+        assert load.statuses.keys() == STATUSES
+        second_half = sizes[ROUNDS // 2 :]
+        slope = linear_regression(range(len(second_half)), second_half).slope * ROUNDS / REQUESTS
+        print("SLOPE", slope)
+        assert slope < 60, f"{slope:.0f} bytes for each request: {[size // 1024 for size in sizes]} KiB"
+
+
+def inside(running: Command) -> dict[str, int]:
+    found: dict[str, int] = raw.ask(running.port, raw.request("GET", "/inside")).json()
+    return found
+
+
+def abuse(port: int) -> None:
+    """Everything that could leave something behind, several times."""
+    asyncio.run(raw.Load(port).run(600, 16, mixed))
+    for path in ("/counting", "/counting-async", "/docs", "/"):
+        with raw.Connection(port) as connection:
+            connection.ask(raw.request("GET", path, "Accept: text/html"))
+    for sent in (b"GET", b"POST /invoke HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n{", b"\0\0\r\n\r\n"):
+        for _ in range(10):
+            connection = raw.Connection(port)
+            connection.send(sent)
+            connection.reset()
+    for path in ("/counting-async?limit=1000000", "/counting?limit=1000000"):
+        connection = raw.Connection(port, receive_buffer=4096)
+        connection.send(raw.request("GET", path))
+        connection.socket.recv(1)
+        connection.reset()
+
+
+@pytest.mark.parametrize("policy", ["continue", "cancel"])
+def test_nothing_is_left_behind(serve: Serve, policy: str) -> None:
+    """Row 29: threads, tasks and descriptors are as many after every kind of request as before, nothing warns."""
+    strict = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error::ResourceWarning"}
+    limits = ("--thread-pool-size", 1, "--on-disconnect", policy, "--receive-timeout", 2)
+    with serve("inside.py:mixed", *limits, **strict) as running:
+        for sent in filter(None, MIX):
+            assert raw.ask(running.port, sent).status in STATUSES
+        until(lambda: inside(running) == inside(running), "the first connections to be gone")
+        before = inside(running)
+        for _ in range(2):
+            abuse(running.port)
+        until(lambda: inside(running) == before, f"{before} again, not {inside(running)}")
+        assert running.stop() == 0
+        for trouble in ("ResourceWarning", "Exception ignored", "never awaited", "never retrieved", "was destroyed"):
+            assert trouble not in running.output, running.output[-3000:]
