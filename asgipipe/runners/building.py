@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from asgipipe.errors import DefinitionError, SettingsError, SourceError
-from asgipipe.pipelines.execution import message_of
+from asgipipe.pipelines.execution import summary_of
 
 
 @contextmanager
@@ -17,4 +17,4 @@ def building(place: str) -> Iterator[None]:
     except (DefinitionError, SourceError) as error:
         raise DefinitionError(f"{place}: {error}") from error
     except Exception as error:  # boundary: constructors, builders and extensions are user code
-        raise DefinitionError(f"{place} raised {type(error).__name__}: {message_of(error, 300)}") from error
+        raise DefinitionError(f"{place} raised {summary_of(error)}") from error

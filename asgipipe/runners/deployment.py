@@ -17,7 +17,7 @@ from asgipipe.http.application import Application
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.identifiers import derived
 from asgipipe.pipelines.callables import underlying
-from asgipipe.pipelines.execution import message_of
+from asgipipe.pipelines.execution import summary_of
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.pipelines.pipeline import Pipeline, SettingsLike, as_pipeline
 from asgipipe.runners.base import BaseDeploymentAppRunner
@@ -105,10 +105,8 @@ class Deployment:
         except UserError:
             raise
         except Exception as error:  # boundary: a service of the user's may raise anything
-            reason = f"{type(error).__name__}: {message_of(error, 300)}"
-            raise DefinitionError(
-                f"deployment_service_class: making {service_class.__name__} raised {reason}"
-            ) from error
+            place = f"deployment_service_class {service_class.__name__}"
+            raise DefinitionError(f"{place} raised {summary_of(error)}") from error
 
     def _record(self) -> DeploymentResponse:
         return DeploymentResponse(
@@ -153,11 +151,8 @@ class Deployment:
                 state = await self._open(stack)
             except (UserError, asyncio.CancelledError):
                 raise
-            except (
-                BaseException
-            ) as error:  # boundary: a framework's lifespan or a service of the user's may raise anything
-                reason = f"{type(error).__name__}: {message_of(error, 500)}"
-                raise StartupError(f"the deployment {self.name} did not start: {reason}") from error
+            except BaseException as error:  # boundary: a lifespan or service of the user's may raise anything
+                raise StartupError(f"the deployment {self.name} did not start: {summary_of(error)}") from error
             yield state
 
     async def _open(self, stack: AsyncExitStack) -> Mapping[str, object] | None:

@@ -8,7 +8,7 @@ from functools import partial
 from asgipipe import sources
 from asgipipe.errors import DefinitionError, SourceError, StartupError
 from asgipipe.pipelines.callables import kind_of, name_of
-from asgipipe.pipelines.execution import message_of
+from asgipipe.pipelines.execution import summary_of
 from asgipipe.pipelines.executor import ThreadExecutor
 
 Hook = Callable[..., object]
@@ -112,7 +112,7 @@ async def call_hook(
             ) from error
         if _is_cancellation(error):
             raise
-        raise StartupError(f"{label} raised {type(error).__name__}: {message_of(error, 500)}") from error
+        raise StartupError(f"{label} raised {summary_of(error)}") from error
 
 
 def _is_cancellation(error: BaseException) -> bool:

@@ -59,8 +59,8 @@ def cancel_when(target: object, reached: Callable[[], object], *, gate: Gate | N
 async def idle(deployment: Deployment) -> None:
     """Return when no run is in flight any more, the abandoned ones included."""
     async with asyncio.timeout(PATIENCE):
-        while vars(deployment.service)["_runs"]:
-            await asyncio.sleep(0.001)  # noqa: ASYNC110 - there is no event for it
+        while vars(deployment.service)["_runs"]:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.001)
 
 
 # Cancelled while it waits

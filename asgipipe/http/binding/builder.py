@@ -7,7 +7,7 @@ from enum import Enum
 from asgipipe.errors import DefinitionError
 from asgipipe.http.binding.handler import label_of, signature_of
 from asgipipe.pipelines.callables import kind_of
-from asgipipe.pipelines.execution import message_of
+from asgipipe.pipelines.execution import summary_of
 
 
 class HandlerKind(Enum):
@@ -85,8 +85,7 @@ def _build(builder: Callable[..., object], label: str, arguments: Mapping[str, o
     try:
         return builder(**arguments)
     except Exception as error:  # boundary: a builder is user code
-        reason = f"{type(error).__name__}: {message_of(error, 300)}"
-        raise DefinitionError(f"handler {label}: building it raised {reason}") from error
+        raise DefinitionError(f"handler {label}: building it raised {summary_of(error)}") from error
 
 
 def _discard(awaitable: object) -> None:
