@@ -2,8 +2,7 @@
 
 import asyncio
 import re
-import types
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Mapping
 from itertools import islice
 
 from pydantic_core import from_json
@@ -24,16 +23,13 @@ class ClientDisconnected(Exception):  # noqa: N818  # an event, not an error: no
     """The client went away while its body was read; an endpoint ends quietly on it."""
 
 
-@types.coroutine
-def read_body(
-    receive: Receive, headers: Mapping[bytes, bytes], *, limit: int, timeout: float
-) -> Generator[object, object, bytes]:
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit: int, timeout: float) -> bytes:
     """Return the whole body; `limit` is in bytes, `timeout` in seconds from now until its last byte.
 
     Raises BadRequestError for a content-length that is no number, BodyTooLargeError (before anything is read where the
     length is declared), RequestTimeoutError, and ClientDisconnected.
 
-    A body that is already there, as almost every one is, costs neither a timer nor a coroutine of its own; hence the form.
+    A body that is already there, as almost every one is, costs no timer.
     """
     length = headers.get(b"content-length")
     if length is not None:
@@ -51,7 +47,7 @@ def read_body(
         rest = _collect(receive, limit, message)
     else:
         rest = _collect(receive, limit, resumed(steps, pending))
-    return (yield from _in_time(timeout, rest).__await__())
+    return await _in_time(timeout, rest)
 
 
 async def _in_time(timeout: float, body: Awaitable[bytes]) -> bytes:

@@ -4,6 +4,7 @@ Exit status: 0 after a clean end, also by SIGTERM or ctrl-C (uvicorn itself woul
 managers take for a failure); 1 when requests or hooks were cut short; 3 when the server did not start.
 """
 
+import asyncio
 import contextlib
 import logging
 import secrets
@@ -18,6 +19,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from asgipipe import logs
 from asgipipe.errors import ServerError
+from asgipipe.pipelines.execution import traceback_of
 from asgipipe.servers import banner, deadline, sockets
 from asgipipe.servers import specification as specifications
 from asgipipe.servers.application import Plan, ServedApplication, build, plan
@@ -188,6 +190,22 @@ class _Server(uvicorn.Server):
         self._drain = application.drain
         self._drain.on_signal = lambda: self.guard.end_within(options.drain_timeout + options.stop_timeout + 2.0)
         self._on_started = on_started
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve, also after a task or a callback of the application's own raised SystemExit or KeyboardInterrupt.
+
+        Those two pass every task boundary of asyncio's and end the event loop's run, from whatever task they come.
+        """
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+            loop = runner.get_loop()
+            main = loop.create_task(self.serve(sockets))
+            while not main.done():
+                try:
+                    loop.run_until_complete(main)
+                except (SystemExit, KeyboardInterrupt) as error:
+                    if not main.done():
+                        logger.error("a task or callback raised what ends a process; it is ignored\n%s", traceback_of(error))
+            main.result()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:

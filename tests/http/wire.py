@@ -75,13 +75,15 @@ class Reply:
 
 @dataclass(frozen=True)
 class Ask:
-    """One request. `chunks` replaces `body` and sends no content-length; `scope` overrides members of the scope."""
+    """One request. `chunks` replaces `body` and sends no content-length; `unfinished` leaves the body without its end;
+    `scope` overrides members of the scope."""
 
     method: str = "GET"
     path: str = "/"
     headers: Sequence[tuple[bytes, bytes]] = ()
     body: bytes = b""
     chunks: Sequence[bytes] | None = None
+    unfinished: bool = False
     scope: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -136,7 +138,7 @@ async def reply(app: ASGIApp, ask: Ask) -> Reply:
     inbox: asyncio.Queue[Message] = asyncio.Queue()
     chunks = [ask.body] if ask.chunks is None else list(ask.chunks)
     for index, chunk in enumerate(chunks):
-        inbox.put_nowait({"type": "http.request", "body": chunk, "more_body": index < len(chunks) - 1})
+        inbox.put_nowait({"type": "http.request", "body": chunk, "more_body": ask.unfinished or index < len(chunks) - 1})
     return await converse(app, http_scope(ask), inbox)
 
 
@@ -186,5 +188,5 @@ def ask_one(target: object, asked: Ask, settings: Settings | None = None) -> Rep
 async def until(condition: Callable[[], object]) -> None:
     """Give other tasks their turn until `condition()` is true; give up when that takes very long."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # any condition, which nobody announces
             await asyncio.sleep(0.001)

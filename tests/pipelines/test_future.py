@@ -7,7 +7,6 @@ from typing import cast
 import pytest
 
 from asgipipe import OutsideRunError, StepExitError, pipeline, step
-from asgipipe.pipelines.context import Status
 from asgipipe.pipelines.future import StepFuture, StepFutures
 from tests.running import run_once
 
@@ -127,19 +126,26 @@ def test_a_result_that_does_not_come_in_time_is_a_timeout_error() -> None:
     assert run_once(target).outputs == {"output": ["too late", "too late", "thread", "loop"]}
 
 
-@pytest.mark.parametrize("submitted", [double.submit, later.submit], ids=["sync", "async"])
-def test_waiting_on_the_event_loop_is_always_refused(submitted: Callable[[int], StepFuture[int]]) -> None:
-    """result() would block every other run: an error, also when the caller could have run the step itself."""
+def test_waiting_on_the_event_loop_is_always_refused() -> None:
+    """result() would block every other run: an error, also when no thread has begun the step; a result is given."""
+    gate = threading.Event()
+
+    @step
+    def waits() -> str:
+        gate.wait(30)
+        return "result"
 
     @pipeline
-    async def target() -> list[int]:
-        futures = [submitted(value) for value in range(50)]
-        with pytest.raises(OutsideRunError, match="await the future"):
-            for future in futures:
+    async def target() -> list[str]:
+        futures = [waits.submit(), waits.submit(), waits.submit()]
+        for future in futures:
+            with pytest.raises(OutsideRunError, match="await the future"):
                 future.result()
-        return [await future for future in futures]
+        gate.set()
+        await asyncio.gather(*futures)
+        return [future.result() for future in futures]
 
-    assert run_once(target).outcome.status is Status.COMPLETED
+    assert run_once(target, settings={"thread_pool_size": 1}).outputs == {"output": ["result"] * 3}
 
 
 def test_what_would_stop_the_loop_is_an_error_of_the_submitted_step() -> None:
@@ -154,12 +160,12 @@ def test_what_would_stop_the_loop_is_an_error_of_the_submitted_step() -> None:
 
     @pipeline
     async def target() -> str:
-        try:
+        with pytest.raises(ExceptionGroup) as raised:
             async with asyncio.TaskGroup() as group:
                 group.create_task(waits())
-        except* StepExitError as errors:
-            return str(errors.exceptions[0])
-        return "no error"
+        (error,) = raised.value.exceptions
+        assert isinstance(error, StepExitError)
+        return str(error)
 
     assert run_once(target).outputs == {"output": "step 'leaves' raised SystemExit: 3"}
 

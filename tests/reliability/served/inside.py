@@ -1,4 +1,4 @@
-"""A deployment that tells how many threads, descriptors and tasks its process has."""
+"""A deployment that tells which threads, tasks and descriptors its process has."""
 
 import asyncio
 import gc
@@ -6,18 +6,28 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from asgipipe import pipeline, step
 
 
-async def inside() -> dict[str, int]:
+class Inside(BaseModel):
+    """Names of threads and of the functions that tasks run, and the number of open descriptors."""
+
+    threads: list[str]
+    tasks: list[str]
+    descriptors: int
+
+
+async def inside() -> Inside:
     """Count once everything that could be collected is."""
     gc.collect()
     descriptors = Path("/proc/self/fd")
-    return {
-        "threads": threading.active_count(),
-        "tasks": len(asyncio.all_tasks()),
-        "descriptors": len(list(descriptors.iterdir())) if descriptors.exists() else 0,
-    }
+    return Inside(
+        threads=sorted(thread.name for thread in threading.enumerate()),
+        tasks=sorted(getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()),
+        descriptors=len(list(descriptors.iterdir())) if descriptors.exists() else 0,
+    )
 
 
 def counting(limit: int = 3) -> Iterator[str]:
