@@ -54,8 +54,15 @@ def import_module(source: str, name: str) -> ModuleType:
 
 def failure(module: str, error: BaseException) -> str:
     """Say in one line that `module` raised `error` while it was imported."""
-    text = " ".join(str(error).split())[:300]
-    return f"importing {module!r} raised {type(error).__name__}{f': {text}' if text else ''}"
+    return f"importing {module!r} raised {_summary(error)}"
+
+
+def _summary(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())[:300]
+    except BaseException:  # boundary: a user's __str__ may raise anything
+        text = ""
+    return f"{type(error).__name__}{f': {text}' if text else ''}"
 
 
 def _exists(source: str, name: str) -> bool:
@@ -81,4 +88,6 @@ def _attribute(source: str, module: ModuleType, path: str) -> object:
             circular = getattr(getattr(module, "__spec__", None), "_initializing", False)
             hint = " yet: it is still being imported (a circular import)" if circular else ""
             raise SourceError(source, f"{owner!r} has no attribute {part!r}{hint}") from None
+        except Exception as error:  # boundary: a module's `__getattr__`, or a property, may raise anything
+            raise SourceError(source, f"looking for {part!r} raised {_summary(error)}") from error
     return found

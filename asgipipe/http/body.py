@@ -75,19 +75,26 @@ def require_json(headers: Mapping[bytes, bytes], body: bytes) -> None:
             raise UnsupportedMediaTypeError("JSON is UTF-8 (RFC 8259); send the body in no other charset.")
 
 
-def require_finite(body: bytes, loc: tuple[str | int, ...] = ("body",)) -> None:
+def require_finite(body: bytes, loc: tuple[str | int, ...] = ("body",)) -> bool:
     """Refuse a JSON body that holds NaN or Infinity (400), or numbers that become infinite when they are read (422).
 
     RFC 8259 has neither, but pydantic lets both through into every model that does not say otherwise. `loc` opens the
-    places of a 422. A body that can hold none of it is not parsed for this.
+    places of a 422. A body that can hold none of it is not parsed for this. Returns True when the body may hold an integer
+    that is infinite as a float: whether it is read as one, `require_finite_value` can tell afterwards.
     """
     constants = b"NaN" in body or b"Infinity" in body
-    if not constants and not _may_overflow(body):
-        return
-    try:
-        value = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise BadRequestError(f"The body is not valid JSON: {error}.") from None
+    long = _may_hold_long_number(body)
+    if constants or long or _LARGE_EXPONENT.search(body):
+        try:
+            value = from_json(body, allow_inf_nan=False)
+        except ValueError as error:
+            raise BadRequestError(f"The body is not valid JSON: {error}.") from None
+        require_finite_value(value, loc)
+    return long
+
+
+def require_finite_value(value: object, loc: tuple[str | int, ...] = ("body",)) -> None:
+    """Refuse a value that holds NaN or an infinity (422)."""
     places = islice(non_finite(value), MAX_ENTRIES)
     errors = [entry((*loc, *place), "Input should be a finite number", "finite_number") for place in places]
     if errors:
@@ -118,7 +125,5 @@ async def _collect(receive: Receive, limit: int, first: Message | Awaitable[Mess
         message = await receive()
 
 
-def _may_overflow(body: bytes) -> bool:
-    if _LARGE_EXPONENT.search(body):
-        return True
+def _may_hold_long_number(body: bytes) -> bool:
     return len(body) >= len(_LONG_NUMBER) and _LONG_NUMBER in body.translate(_DIGITS_TO_ZERO)

@@ -57,11 +57,11 @@ class BodyValidator:
 
 def refusal(error: pydantic.ValidationError, prefix: tuple[str | int, ...] = ()) -> HTTPError:
     """Return BadRequestError for what is not JSON at all, else ValidationError; `prefix` opens each `loc`."""
-    if error.error_count() == 1:
-        (only,) = error.errors(include_url=False, include_input=False)
-        if only["type"] == "json_invalid" and not only["loc"]:
-            return BadRequestError(f"The body is not valid JSON: {only['ctx']['error']}."[:MAX_MESSAGE])
-    return refused(entries(error, prefix), error.error_count())
+    found = entries(error, prefix)
+    if found[0]["type"] == "json_invalid" and found[0]["loc"] == list(prefix):
+        reason = error.errors(include_url=False, include_input=False)[0]["ctx"]["error"]
+        return BadRequestError(f"The body is not valid JSON: {reason}."[:MAX_MESSAGE])
+    return refused(found, error.error_count())
 
 
 def refused(errors: Sequence[Mapping[str, object]], count: int | None = None) -> ValidationError:
@@ -89,5 +89,5 @@ def entries(error: pydantic.ValidationError, prefix: tuple[str | int, ...] = ())
 
 def _text(text: str, size: int) -> str:
     short = text if len(text) <= size else f"{text[: size - 1]}…"
-    # A validator's own message may hold a lone surrogate, which has no UTF-8 form.
+    # Names may come from anywhere; a lone surrogate has no UTF-8 form.
     return short if short.isascii() else short.encode("utf-8", "replace").decode()

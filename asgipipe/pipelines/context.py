@@ -167,7 +167,8 @@ class Run:
         child.add_done_callback(tell)
         while not child.done() and (end is None or monotonic() < end):
             with changed:
-                changed.wait_for(lambda: child.done() or self._waiting_call(), None if end is None else end - monotonic())
+                left = None if end is None else end - monotonic()
+                changed.wait_for(lambda: child.done() or self._waiting_call(), left)
                 changed.wait_for(child.done, _PATIENCE)
             call = None if child.done() else self._waiting_call()
             if call is not None:
@@ -195,21 +196,22 @@ class Run:
                         child.cancel()
                 self.checkpoint()
                 waiter = self.loop.create_future()
-                self.on_cancel = partial(_wake, waiter)
+                self.on_cancel = partial(wake, waiter)
                 children[0].add_done_callback(partial(_wake_threadsafe, self.loop, waiter))
                 await waiter
         finally:
             self.on_cancel = None
 
 
-def _wake(waiter: "asyncio.Future[None]") -> None:
+def wake(waiter: "asyncio.Future[R | None]") -> None:
+    """Give None to whoever awaits `waiter`, unless there is something for them already."""
     if not waiter.done():
         waiter.set_result(None)
 
 
 def _wake_threadsafe(loop: asyncio.AbstractEventLoop, waiter: "asyncio.Future[None]", _: "Future[object]") -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: the process is on its way out
-        loop.call_soon_threadsafe(_wake, waiter)
+        loop.call_soon_threadsafe(wake, waiter)
 
 
 class StepContext:

@@ -3,17 +3,17 @@
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, NotRequired, Required, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import PydanticSerializationError, SchemaError, core_schema, from_json, to_json
-from typing_extensions import NotRequired, Required, TypedDict
+from typing_extensions import TypedDict
 
 from asgipipe.errors import DefinitionError, OutputError
 from asgipipe.pipelines.coreschema import may_write_constants, types_in
@@ -28,8 +28,7 @@ UNUSABLE = (PydanticUserError, PydanticUndefinedAnnotation, SchemaError, TypeErr
 
 # Parts of a pydantic core schema under which no float gets past `allow_inf_nan=False`; below models and Any one can.
 _FINITE_TYPES = frozenset(
-    "typed-dict typed-dict-field default nullable str int float bool none literal enum list tuple set frozenset dict date "
-    "datetime time timedelta uuid decimal union".split()
+    ["typed-dict", "typed-dict-field", "default", "nullable", "str", "int", "float", "bool", "none", "literal", "enum", "list", "tuple", "set", "frozenset", "dict", "date", "datetime", "time", "timedelta", "uuid", "decimal", "union"]
 )
 
 Schema = dict[str, object]
@@ -153,8 +152,12 @@ _dump_anything = _dump(TypeAdapter(Any))
 
 def signature_parameters(name: str, function: Callable[..., object], hints: Mapping[str, object]) -> list[Parameter]:
     """Return the parameters a caller may give; `*args` and `**kwargs` are not among them."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:  # some builtins have none
+        raise DefinitionError(f"pipeline {name!r}: {error}; serve a function that calls it") from error
     found = []
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in signature.parameters.values():
         if parameter.kind in _SKIPPED:
             continue
         annotation = hints.get(parameter.name, Any)
@@ -268,7 +271,7 @@ def _type_name(annotation: object) -> str:
 
 
 def non_finite(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Yield the place of every NaN and infinity inside a value read from JSON."""
+    """Yield the place of every NaN and infinity inside a value read from JSON, or made from one."""
     if isinstance(value, float):
         if not math.isfinite(value):
             yield path
@@ -280,6 +283,8 @@ def non_finite(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tupl
             yield from non_finite(item, (*path, index))
     elif isinstance(value, BaseModel):
         yield from non_finite(dict(value), path)
+    elif is_dataclass(value):
+        yield from non_finite({field.name: getattr(value, field.name) for field in fields(value)}, path)
 
 
 def is_finite(body: bytes) -> bool:

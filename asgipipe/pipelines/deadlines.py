@@ -1,7 +1,7 @@
 """Deadlines of many runs with one timer.
 
-A timer per run costs 2 to 4 µs, and almost none ever fires. Here a run writes down its deadline, and the event loop is asked
-to wake up for the earliest one only.
+A timer per run costs 2 to 4 µs, and almost none ever fires. Here a run writes down its deadline, and the event loop is
+asked to wake up for the earliest one only.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ from typing import cast
 
 from asgipipe.errors import OutputError, RunCanceled, RunTimeoutError
 from asgipipe.logs import cut, traceback_lines
-from asgipipe.pipelines.context import Run, Status, current
+from asgipipe.pipelines.context import Run, Status, current, wake
 from asgipipe.pipelines.executor import Call
 from asgipipe.pipelines.pipeline import Pipeline
 from asgipipe.pipelines.step import drain, drain_async
@@ -92,12 +92,8 @@ class Execution:
             elif run.abandoned:
                 self._thread_ended(run)
 
-        def give_up() -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
         call = run.executor.submit(partial(self._work, run), end)
-        run.on_cancel = give_up
+        run.on_cancel = partial(wake, waiter)
         try:
             ended = await waiter
         except asyncio.CancelledError:

@@ -48,7 +48,7 @@ class Step(Generic[P, R]):
         self.description = doc_of(function)
         self._hints: Mapping[str, object] | None = None
         self._text: bool | None = None
-        self._shape: "OutputShape | None" = None
+        self._shape: OutputShape | None = None
         self.__doc__ = function.__doc__
         self.__module__ = getattr(function, "__module__", type(function).__module__)
         self.__wrapped__ = function

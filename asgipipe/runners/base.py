@@ -169,6 +169,8 @@ class BaseDeploymentAppRunner(ABC):
                 raise DefinitionError("init_kwargs are for builders; a native object is added as it is")
             self._native.append((spec, loaded))
             return
+        if isinstance(spec.handler, str) and not callable(loaded):
+            raise DefinitionError(f"{spec.handler!r} is of type {type(loaded).__name__}, which is not callable")
         endpoint = self._endpoint(spec, build_handler(loaded, self, spec.init_kwargs))
         self._custom.append(endpoint)
         self._options[endpoint.method, endpoint.path] = spec.extra_kwargs

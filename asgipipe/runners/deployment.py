@@ -16,7 +16,7 @@ from asgipipe.errors import DefinitionError, StartupError, UserError
 from asgipipe.http.application import Application
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.identifiers import derived
-from asgipipe.pipelines.callables import underlying
+from asgipipe.pipelines.callables import describe, underlying
 from asgipipe.pipelines.execution import summary_of
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.pipelines.pipeline import Pipeline, SettingsLike, as_pipeline
@@ -201,11 +201,10 @@ def resolve_settings(pipeline: Pipeline[..., object], layers: Sequence[Layer] | 
 
 def fingerprint(pipeline: Pipeline[..., object]) -> str:
     """Return the SHA-256 of the pipeline's source text, or of its name where there is no text."""
-    function = underlying(pipeline.function)
     try:
-        text = inspect.getsource(function)
+        text = inspect.getsource(underlying(pipeline.function))
     except (OSError, TypeError):
-        text = f"{function.__module__}.{function.__qualname__}"
+        text = describe(pipeline.function)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 

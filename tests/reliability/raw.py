@@ -115,8 +115,9 @@ class Connection:
 
     def answer(self, *, head: bool = False) -> Answer:
         """Return the next answer; `head` says that it has no body. Raises EOFError when the server closed instead."""
-        end = self._until(b"\r\n\r\n")
-        found = head_of(self._take(end))
+        found = head_of(self._take(self._until(b"\r\n\r\n")))
+        if found.status == 100:
+            return self.answer(head=head)
         if head or found.status in {204, 304}:
             return found
         if found.header(b"transfer-encoding") == b"chunked":

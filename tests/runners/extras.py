@@ -137,7 +137,9 @@ async def tagging(app: ASGIApp, scope: Scope, receive: Receive, send: Send, tag:
     await app(scope, receive, tagged)
 
 
-async def dispatching(request: Request, call_next: Callable[[Request], Awaitable[Response]], tag: str = "native") -> Response:
+async def dispatching(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]], tag: str = "native"
+) -> Response:
     response = await call_next(request)
     response.headers.append("x-passed", tag)
     return response

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from asgipipe import Deployment, DeploymentService, DeploymentSettings, asgi, pipeline
 from asgipipe.errors import DefinitionError, StartupError
 from tests.http.wire import Ask, ask, ask_app, deployed, invoke, reply
-from tests.running import run, started
 from tests.runners.extras import BEARER, KEY, hello
+from tests.running import run, started
 
 ORDER = ["lifespan", "on_init", "startup_hook", "shutdown_hook", "on_cleanup", "end of lifespan"]
 
@@ -211,7 +212,9 @@ def end() -> None:
         ("tests.runners.extras:KEY", {}, "is not callable"),
     ],
 )
-def test_hooks_that_cannot_be_called_are_refused(setting: str, hook: object, kwargs: dict[str, object], reason: str) -> None:
+def test_hooks_that_cannot_be_called_are_refused(
+    setting: str, hook: object, kwargs: dict[str, object], reason: str
+) -> None:
     """When the deployment is built, naming the setting."""
     with pytest.raises(DefinitionError) as refused:
         deployed(hello, {setting: hook, f"{setting}_kwargs": kwargs})
@@ -226,7 +229,7 @@ def test_a_hook_runs_before_the_first_request_is_let_in() -> None:
         await asyncio.sleep(0)
         app_runner.asgi_app.state.ready = "prepared"
 
-    async def show(request: Any) -> str:
+    async def show(request: Request) -> str:
         return str(request.app.state.ready)
 
     endpoint = {"path": "/show", "method": "GET", "handler": show}

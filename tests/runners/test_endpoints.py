@@ -51,13 +51,18 @@ def test_a_plain_typed_function_is_validated_and_answers_json() -> None:
         Ask("POST", "/mine", [JSON], b'{"name": "London", "population": "many"}'),
     )
     assert (good.status, good.json()) == (200, {"name": "London", "population": 27})
-    assert bad.problem["errors"] == [{"loc": ["body", "population"], "msg": "Input should be a valid integer", "type": "int_type"}]
+    assert bad.problem["errors"] == [
+        {"loc": ["body", "population"], "msg": "Input should be a valid integer", "type": "int_type"}
+    ]
 
 
 def test_a_plain_typed_function_is_documented() -> None:
     """openapi.json describes it with its schemas, and that it needs no key when it needs none."""
     document = answer(
-        Ask(path="/openapi.json"), spec(extras.grown), spec(extras.grown, path="/open", auth_required=False), auth_key=KEY
+        Ask(path="/openapi.json"),
+        spec(extras.grown),
+        spec(extras.grown, path="/open", auth_required=False),
+        auth_key=KEY,
     ).json()
     operation = document["paths"]["/mine"]["post"]
     assert operation["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/City"}
@@ -340,7 +345,14 @@ def test_the_more_exact_template_answers() -> None:
         spec(lambda b: "head", "GET", "/head/{b}"),
         spec(lambda b: "part", "GET", "/head/x-{b}"),
     ]
-    expected = {"/head/tail": "head", "/x/tail": "tail", "/x/y": "both", "/x": "rest", "/x/y/z": "rest", "/head/x-1": "part"}
+    expected = {
+        "/head/tail": "head",
+        "/x/tail": "tail",
+        "/x/y": "both",
+        "/x": "rest",
+        "/x/y/z": "rest",
+        "/head/x-1": "part",
+    }
     for order in (specs, specs[::-1]):
         replies = ask(hello, settings(*order), *(Ask(path=path) for path in expected))
         assert [reply.json() for reply in replies] == list(expected.values())
@@ -385,7 +397,10 @@ def test_a_custom_endpoint_replaces_a_built_in_one(path: str) -> None:
 def test_a_custom_invoke_replaces_ours() -> None:
     """POST /invoke may be the user's; the document describes theirs."""
     invoked, document = ask(
-        hello, settings(spec(extras.grown, path="/invoke")), Ask("POST", "/invoke", [JSON], CITY), Ask(path="/openapi.json")
+        hello,
+        settings(spec(extras.grown, path="/invoke")),
+        Ask("POST", "/invoke", [JSON], CITY),
+        Ask(path="/openapi.json"),
     )
     assert invoked.json() == {"name": "London", "population": 18}
     assert document.json()["paths"]["/invoke"]["post"]["summary"] == "Let a city grow."
@@ -394,7 +409,10 @@ def test_a_custom_invoke_replaces_ours() -> None:
 def test_a_replaced_document_is_described_once() -> None:
     """The user's /openapi.json is served; the pages that show it are still there."""
     own, docs = ask(
-        hello, settings(spec(lambda: {"openapi": "mine"}, "GET", "/openapi.json")), Ask(path="/openapi.json"), Ask(path="/docs")
+        hello,
+        settings(spec(lambda: {"openapi": "mine"}, "GET", "/openapi.json")),
+        Ask(path="/openapi.json"),
+        Ask(path="/docs"),
     )
     assert (own.json(), docs.status) == ({"openapi": "mine"}, 200)
 
@@ -402,7 +420,11 @@ def test_a_replaced_document_is_described_once() -> None:
 def test_another_method_of_a_built_in_path() -> None:
     """POST /health beside our GET: both answer, and 405 names all of them."""
     own, ours, other = ask(
-        hello, settings(spec(lambda: "mine", "POST", "/health")), Ask("POST", "/health"), Ask(path="/health"), Ask("PUT", "/health")
+        hello,
+        settings(spec(lambda: "mine", "POST", "/health")),
+        Ask("POST", "/health"),
+        Ask(path="/health"),
+        Ask("PUT", "/health"),
     )
     assert (own.json(), ours.json()["status"], other.status) == ("mine", "healthy", 405)
     assert other.header(b"allow") == b"GET, HEAD, POST"
@@ -622,7 +644,12 @@ def test_refusals_need_no_thread_either(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(anyio.to_thread, "run_sync", refused)
     replies = ask(
-        hello, settings(spec(failing_async)), Ask(path="/nowhere"), Ask("PUT", "/mine"), Ask("POST", "/mine"), Ask("PUT", "/info")
+        hello,
+        settings(spec(failing_async)),
+        Ask(path="/nowhere"),
+        Ask("PUT", "/mine"),
+        Ask("POST", "/mine"),
+        Ask("PUT", "/info"),
     )
     assert [reply.status for reply in replies] == [404, 405, 500, 405]
 

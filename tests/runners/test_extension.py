@@ -89,7 +89,9 @@ def test_middleware_that_an_extension_adds_sees_every_request() -> None:
 
 def test_what_an_extension_adds_needs_the_key() -> None:
     """Deny by default: nobody declared the route open."""
-    denied, granted = ask(hello, settings(adding, auth_key=KEY), Ask(path="/added"), Ask(path="/added", headers=[BEARER]))
+    denied, granted = ask(
+        hello, settings(adding, auth_key=KEY), Ask(path="/added"), Ask(path="/added", headers=[BEARER])
+    )
     assert (denied.status, granted.status) == (401, 200)
 
 

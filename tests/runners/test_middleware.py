@@ -70,7 +70,9 @@ def passed(reply: Reply) -> list[bytes]:
 
 
 # Starlette answers failures outside of its middleware.
-SEEN = [(kind, asked) for kind in KINDS for status, asked in ASKED.items() if status < 500 or not kind.startswith("native")]
+SEEN = [
+    (kind, asked) for kind in KINDS for status, asked in ASKED.items() if status < 500 or not kind.startswith("native")
+]
 
 
 @pytest.mark.parametrize(("kind", "asked"), SEEN)
@@ -84,7 +86,12 @@ def test_middleware_stands_inside_of_auth(kind: str) -> None:
     """What is refused for want of a key never reaches it; with the key, or at open paths, it does."""
     made = settings(KINDS[kind], auth_key=KEY)
     denied, granted, probe, page = ask(
-        hello, made, Ask(path="/info"), Ask(path="/info", headers=[BEARER]), Ask(path="/health"), Ask(path="/", headers=[PAGE])
+        hello,
+        made,
+        Ask(path="/info"),
+        Ask(path="/info", headers=[BEARER]),
+        Ask(path="/health"),
+        Ask(path="/", headers=[PAGE]),
     )
     assert [len(passed(reply)) for reply in (denied, granted, probe, page)] == [0, 1, 1, 1]
 
@@ -92,7 +99,9 @@ def test_middleware_stands_inside_of_auth(kind: str) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "class of" not in kind and "Base" not in kind])
 def test_arguments_reach_the_middleware(kind: str) -> None:
     """`init_kwargs`, for classes and functions, native or not."""
-    assert passed(ask_one(hello, Ask(path="/info"), settings({**KINDS[kind], "init_kwargs": {"tag": "mine"}}))) == [b"mine"]
+    assert passed(ask_one(hello, Ask(path="/info"), settings({**KINDS[kind], "init_kwargs": {"tag": "mine"}}))) == [
+        b"mine"
+    ]
 
 
 def test_a_middleware_object_of_starlettes() -> None:
@@ -105,7 +114,12 @@ def test_a_middleware_object_of_starlettes() -> None:
 
 def test_extra_arguments_of_native_middleware() -> None:
     """`extra_kwargs` are for the framework, so they count for native middleware, beside `init_kwargs`."""
-    made = {"middleware": GZipMiddleware, "native": True, "init_kwargs": {"minimum_size": 1}, "extra_kwargs": {"compresslevel": 1}}
+    made = {
+        "middleware": GZipMiddleware,
+        "native": True,
+        "init_kwargs": {"minimum_size": 1},
+        "extra_kwargs": {"compresslevel": 1},
+    }
     reply = ask_one(hello, Ask(path="/info", headers=[(b"accept-encoding", b"gzip")]), settings(made))
     assert reply.header(b"content-encoding") == b"gzip"
 
@@ -124,7 +138,10 @@ def tag(name: str, order: int | None = None, *, native: bool = False, function: 
         ([tag("a", 1), tag("b", 0, function=True), tag("c", 1, function=True), tag("d", 0)], "bdac"),
         ([tag("a", native=True), tag("b", native=True, function=True), tag("c", native=True)], "abc"),
         ([tag("a", 2, native=True), tag("b", 1, native=True, function=True), tag("c", 3, native=True)], "bac"),
-        ([tag("a", 1, native=True), tag("b", 0), tag("c", 2), tag("d", 3, native=True), tag("e", 4, function=True)], "bacde"),
+        (
+            [tag("a", 1, native=True), tag("b", 0), tag("c", 2), tag("d", 3, native=True), tag("e", 4, function=True)],
+            "bacde",
+        ),
         ([tag("a", native=True), tag("b"), tag("c", native=True, function=True), tag("d")], "abcd"),
     ],
 )
@@ -137,7 +154,10 @@ def test_lower_orders_are_further_out(specs: list[dict[str, object]], outermost_
 
 def test_the_order_is_stable() -> None:
     """Specs of the same order keep their places."""
-    specs = [MiddlewareSpec(middleware=Tagging, order=order, init_kwargs={"tag": name}) for name, order in zip("abcd", (1, 0, 1, 0), strict=True)]
+    specs = [
+        MiddlewareSpec(middleware=Tagging, order=order, init_kwargs={"tag": name})
+        for name, order in zip("abcd", (1, 0, 1, 0), strict=True)
+    ]
     assert [spec.init_kwargs["tag"] for spec in in_order(specs)] == ["b", "d", "a", "c"]
 
 
@@ -157,7 +177,9 @@ def test_native_middleware_changes_no_answer(kind: str) -> None:
     through = ask(hello, settings(KINDS[kind]), *asked)
     volatile = (b"x-request-id", b"x-passed")
     for one, other, of in zip(without, through, asked, strict=True):
-        assert [h for h in one.headers if h[0] not in volatile] == [h for h in other.headers if h[0] not in volatile], of
+        assert [h for h in one.headers if h[0] not in volatile] == [h for h in other.headers if h[0] not in volatile], (
+            of
+        )
         assert (one.status, one.body) == (other.status, other.body), of
 
 
@@ -227,7 +249,10 @@ def sync_dispatch(request: Request, call_next: object) -> Response:
     ("spec", "reason"),
     [
         ({"middleware": Tagging, "init_kwargs": {"tga": "x"}}, "is called as (app, **init_kwargs)"),
-        ({"middleware": tagging, "init_kwargs": {"tga": "x"}}, "is called as (app, scope, receive, send, **init_kwargs)"),
+        (
+            {"middleware": tagging, "init_kwargs": {"tga": "x"}},
+            "is called as (app, scope, receive, send, **init_kwargs)",
+        ),
         ({"middleware": dispatching}, "is called as (app, scope, receive, send, **init_kwargs)"),
         ({"middleware": Tagging, "extra_kwargs": {"tag": "x"}}, "extra_kwargs are for the framework"),
         ({"middleware": "tests.runners.extras:KEY"}, "is not callable"),

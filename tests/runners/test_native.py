@@ -32,7 +32,9 @@ def settings(*specs: Mapping[str, object], **more: object) -> dict[str, object]:
 
 
 def statuses(made: Mapping[str, object], *asked: Ask | str) -> list[int]:
-    return [reply.status for reply in ask(hello, made, *(Ask(path=one) if isinstance(one, str) else one for one in asked))]
+    return [
+        reply.status for reply in ask(hello, made, *(Ask(path=one) if isinstance(one, str) else one for one in asked))
+    ]
 
 
 def socket(app: ASGIApp, path: str, *headers: tuple[bytes, bytes]) -> Reply:
@@ -91,7 +93,9 @@ def test_longer_paths_come_first() -> None:
     """An application at the root, or at /a, does not hide what lies below it, whatever the order of the list."""
     specs = [native(plain_app, ""), native(extras.native_router(), "/a/b"), native(plain_app, "/a")]
     for order in (specs, specs[::-1]):
-        replies = ask(hello, settings(*order), *(Ask(path=path) for path in ("/a/b/told", "/a/b/none", "/a/x", "/z", "/info")))
+        replies = ask(
+            hello, settings(*order), *(Ask(path=path) for path in ("/a/b/told", "/a/b/none", "/a/x", "/z", "/info"))
+        )
         assert [reply.status for reply in replies] == [200, 404, 200, 200, 200]
         assert replies[4].json()["pipeline"]["name"] == "hello"
 
@@ -105,7 +109,11 @@ def test_every_answer_carries_our_headers() -> None:
 
 def test_a_native_route_tells_its_methods() -> None:
     """405 is a problem document with the methods of all routes at the path."""
-    made = settings(native(Route("/n", told, methods=["GET"])), native(Route("/n", told, methods=["PUT"])), {"path": "/n", "handler": lambda: 1})
+    made = settings(
+        native(Route("/n", told, methods=["GET"])),
+        native(Route("/n", told, methods=["PUT"])),
+        {"path": "/n", "handler": lambda: 1},
+    )
     reply = ask_one(hello, Ask("DELETE", "/n"), made)
     assert reply.problem["status"] == 405
     assert reply.header(b"allow") == b"GET, HEAD, POST, PUT"
@@ -124,7 +132,11 @@ async def swallowing(request: Request) -> Response:
 
 
 @pytest.mark.parametrize(
-    "handler", [Route("/n/a", reading, methods=["POST"]), Mount("/n", app=Starlette(routes=[Route("/a", reading, methods=["POST"])]))]
+    "handler",
+    [
+        Route("/n/a", reading, methods=["POST"]),
+        Mount("/n", app=Starlette(routes=[Route("/a", reading, methods=["POST"])])),
+    ],
 )
 @pytest.mark.parametrize("through_framework", [False, True])
 def test_bodies_are_limited_for_native_code(handler: BaseRoute, through_framework: bool) -> None:
@@ -234,15 +246,22 @@ def test_an_open_application_at_the_root_opens_no_endpoint_of_ours() -> None:
     """Built-in and custom endpoints keep needing the key below an open native application."""
     for path in ("", "/"):
         made = settings(
-            native(plain_app, path, auth_required=False), {"path": "/mine", "method": "GET", "handler": lambda: 1}, auth_key=KEY
+            native(plain_app, path, auth_required=False),
+            {"path": "/mine", "method": "GET", "handler": lambda: 1},
+            auth_key=KEY,
         )
-        assert statuses(made, "/info", "/mine", Ask("POST", "/invoke"), "/metrics", "/other", "/health") == [401] * 4 + [200] * 2
+        assert (
+            statuses(made, "/info", "/mine", Ask("POST", "/invoke"), "/metrics", "/other", "/health")
+            == [401] * 4 + [200] * 2
+        )
 
 
 def test_two_routes_at_one_path_are_open_each_for_itself() -> None:
     """GET open, PUT closed, at the same path."""
     made = settings(
-        native(Route("/n", told, methods=["GET"]), auth_required=False), native(Route("/n", told, methods=["PUT"])), auth_key=KEY
+        native(Route("/n", told, methods=["GET"]), auth_required=False),
+        native(Route("/n", told, methods=["PUT"])),
+        auth_key=KEY,
     )
     assert statuses(made, Ask("GET", "/n"), Ask("PUT", "/n"), Ask("POST", "/n")) == [200, 401, 401]
 
@@ -254,9 +273,7 @@ def added(app_runner: Any) -> None:
 
 def test_routes_of_extensions_need_the_key() -> None:
     """Nobody declared them open, so they are not: nor in front of an open native object, nor anywhere else."""
-    made = settings(
-        native(plain_app, "/n", auth_required=False), app_extensions=[{"extension": added}], auth_key=KEY
-    )
+    made = settings(native(plain_app, "/n", auth_required=False), app_extensions=[{"extension": added}], auth_key=KEY)
     assert statuses(made, "/n/added", "/late", "/n/other") == [401, 401, 200]
     assert statuses(made, Ask("GET", "/n/added", [BEARER]), Ask("GET", "/late", [BEARER])) == [200, 200]
 
@@ -266,9 +283,12 @@ def test_routes_of_extensions_need_the_key() -> None:
 
 @pytest.mark.parametrize("through_framework", [False, True])
 @pytest.mark.parametrize(
-    "handler", [Route("/app", told), Mount("/app", routes=[Route("/", told)]), extras.Told, plain_app, extras.native_router()]
+    "handler",
+    [Route("/app", told), Mount("/app", routes=[Route("/", told)]), extras.Told, plain_app, extras.native_router()],
 )
-def test_a_page_of_the_dashboard_never_lets_anybody_in(handler: object, through_framework: bool, tmp_path: Path) -> None:
+def test_a_page_of_the_dashboard_never_lets_anybody_in(
+    handler: object, through_framework: bool, tmp_path: Path
+) -> None:
     """A browser without the key gets 401 at a native path, as everybody; a file of that name changes nothing."""
     (tmp_path / "index.html").write_text("<p>dashboard</p>")
     (tmp_path / "app").mkdir()
@@ -289,7 +309,10 @@ def test_a_page_of_the_dashboard_never_lets_anybody_in(handler: object, through_
 @pytest.mark.parametrize("path", ["/app", "/app/x", "/app/x/y"])
 def test_segments_of_native_and_custom_endpoints_are_no_client_routes(path: str) -> None:
     """What is unknown below them is a 404 problem, or a 401, not the dashboard's page."""
-    specs = (native(Route("/app/told", told), "/app"), {"path": "/own/{name}", "method": "PUT", "handler": lambda name: 1})
+    specs = (
+        native(Route("/app/told", told), "/app"),
+        {"path": "/own/{name}", "method": "PUT", "handler": lambda name: 1},
+    )
     for one in (path, path.replace("/app", "/own")):
         unknown = ask_one(hello, Ask("GET", one, [PAGE]), settings(*specs))
         denied = ask_one(hello, Ask("GET", one, [PAGE]), settings(*specs, auth_key=KEY))
@@ -351,17 +374,23 @@ def test_what_is_no_native_object_is_refused(made: dict[str, object], reason: st
     """It is told when the deployment is built, and names the endpoint."""
     with pytest.raises(DefinitionError) as refused:
         deployed(hello, settings(made))
-    assert str(refused.value).startswith("custom endpoint /n: ") or str(refused.value).startswith("custom endpoint /n raised")
+    assert str(refused.value).startswith("custom endpoint /n: ") or str(refused.value).startswith(
+        "custom endpoint /n raised"
+    )
     assert reason in str(refused.value)
 
 
 def test_extra_arguments_reach_the_mount() -> None:
     """`extra_kwargs` go to Starlette's Mount, or Route, that is made for an application."""
-    made = settings(native(plain_app, extra_kwargs={"name": "special"}), native(extras.Told, "/t", extra_kwargs={"name": "told"}))
+    made = settings(
+        native(plain_app, extra_kwargs={"name": "special"}), native(extras.Told, "/t", extra_kwargs={"name": "told"})
+    )
     seen: list[str] = []
 
     def look(app_runner: Any) -> None:
-        seen.extend([str(app_runner.asgi_app.url_path_for("special", path="x")), str(app_runner.asgi_app.url_path_for("told"))])
+        seen.extend(
+            [str(app_runner.asgi_app.url_path_for("special", path="x")), str(app_runner.asgi_app.url_path_for("told"))]
+        )
 
     deployed(hello, {**made, "app_extensions": [{"extension": look}]})
     assert seen == ["/nx", "/t"] or seen == ["/n/x", "/t"]

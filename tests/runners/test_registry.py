@@ -61,7 +61,10 @@ class Incomplete(BaseDeploymentAppRunner):
         ({"deployment_app_runner_flavor": "starlet"}, "there is no app runner 'starlet'; did you mean 'starlette'?"),
         ({"deployment_app_runner_flavor": "zope"}, "there is no app runner 'zope'; there are: starlette"),
         ({"deployment_app_runner_flavor": dict}, "deployment_app_runner_flavor <class 'dict'> is not a subclass"),
-        ({"deployment_app_runner_flavor": "os.path:join"}, "'os.path:join' is not a subclass of BaseDeploymentAppRunner"),
+        (
+            {"deployment_app_runner_flavor": "os.path:join"},
+            "'os.path:join' is not a subclass of BaseDeploymentAppRunner",
+        ),
         ({"deployment_app_runner_flavor": "no.such:Runner"}, "'no.such:Runner': there is no module named 'no.such'"),
         ({"deployment_app_runner_flavor": Unmakable}, "raised OSError: no such device"),
         ({"deployment_app_runner_flavor": Incomplete}, "raised TypeError: Can't instantiate abstract class Incomplete"),
@@ -88,7 +91,9 @@ def install(folder: Path, module: str, flavor: str, extras: str = "") -> None:
     (folder / f"registry_sample_{flavor}.py").write_text(module)
     metadata = folder / f"registry_sample_{flavor}-1.0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: registry-sample-{flavor}\nVersion: 1.0\n{extras}\n")
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: registry-sample-{flavor}\nVersion: 1.0\n{extras}\n"
+    )
     (metadata / "entry_points.txt").write_text(f"[asgipipe.app_runners]\n{flavor} = registry_sample_{flavor}:Runner\n")
 
 
@@ -108,7 +113,9 @@ def test_a_missing_framework_names_what_mends_it(installed: Path) -> None:
     assert str(refused.value).startswith(
         "app runner 'withextra' needs its framework: pip install \"registry-sample-withextra[withextra]\" ("
     )
-    with pytest.raises(DefinitionError, match=r"app runner 'without' needs its framework: pip install no_such_framework \("):
+    with pytest.raises(
+        DefinitionError, match=r"app runner 'without' needs its framework: pip install no_such_framework \("
+    ):
         load_app_runner("without")
 
 

@@ -83,7 +83,9 @@ def test_a_redirect_that_is_raised_is_sent() -> None:
     async def moved(request: Request) -> Response:
         raise HTTPException(307, headers={"location": "/info"})
 
-    sent = ask_one(hello, Ask(path="/moved"), {"custom_endpoints": [{"path": "/moved", "method": "GET", "handler": moved}]})
+    sent = ask_one(
+        hello, Ask(path="/moved"), {"custom_endpoints": [{"path": "/moved", "method": "GET", "handler": moved}]}
+    )
     assert (sent.status, sent.header(b"location")) == (307, b"/info")
 
 
@@ -97,7 +99,9 @@ def test_middleware_of_app_kwargs_sees_every_request() -> None:
 def test_routes_of_app_kwargs_come_last_and_need_the_key() -> None:
     """They are served, but cannot take an open path of ours, and nobody declared them open."""
     made = {**settings(routes=[Route("/extra", told), Route("/health", told)]), "auth_key": KEY}
-    denied, granted, health = ask(hello, made, Ask(path="/extra"), Ask(path="/extra", headers=[BEARER]), Ask(path="/health"))
+    denied, granted, health = ask(
+        hello, made, Ask(path="/extra"), Ask(path="/extra", headers=[BEARER]), Ask(path="/health")
+    )
     assert (denied.status, granted.body, health.json()["status"]) == (401, b"GET /extra", "healthy")
 
 
@@ -129,7 +133,9 @@ def test_the_lifespan_runs_and_its_state_is_in_the_requests() -> None:
     app: Any = deployment.app_runner.asgi_app
 
     async def without_lifespan_events() -> None:
-        answered = await reply(deployment.asgi_app, Ask(path="/model", scope={"state": {"host": 1, "model": "of the host"}}))
+        answered = await reply(
+            deployment.asgi_app, Ask(path="/model", scope={"state": {"host": 1, "model": "of the host"}})
+        )
         assert answered.body == b"small True"
         await deployment.stop()
 
@@ -164,8 +170,19 @@ def test_built_in_endpoints_are_in_the_framework() -> None:
     deployment = Deployment(hello, {}, layers=())
     runner = deployment.app_runner
     assert isinstance(runner, StarletteAppRunner)
-    served = {(route.path, method) for route in runner.asgi_app.routes if isinstance(route, Route) for method in route.methods or ()}
-    assert {("/invoke", "POST"), ("/health", "GET"), ("/health", "HEAD"), ("/docs", "GET"), ("/metrics", "GET")} <= served
+    served = {
+        (route.path, method)
+        for route in runner.asgi_app.routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+    }
+    assert {
+        ("/invoke", "POST"),
+        ("/health", "GET"),
+        ("/health", "HEAD"),
+        ("/docs", "GET"),
+        ("/metrics", "GET"),
+    } <= served
 
 
 @pytest.mark.parametrize("app_kwargs", [{"titel": "x"}, {"debug": True, "on_startup": []}])
@@ -177,7 +194,9 @@ def test_arguments_that_starlette_does_not_take_are_refused(app_kwargs: dict[str
 
 @pytest.mark.parametrize("kind", ["typed", "request", "native"])
 @pytest.mark.parametrize("through_framework", [False, True])
-def test_a_client_that_leaves_is_no_failure(kind: str, through_framework: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_leaves_is_no_failure(
+    kind: str, through_framework: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whoever reads the body when the client goes away, nothing is answered and nothing is logged."""
 
     async def read(request: Request) -> Response:

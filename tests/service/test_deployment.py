@@ -10,8 +10,8 @@ import pytest
 from asgipipe import BaseDeploymentService, Deployment, DeploymentService, get_step_context, pipeline
 from asgipipe.errors import DefinitionError, StartupError
 from tests.http.wire import Ask, ask, ask_one, deployed, invoke
-from tests.running import run, started
 from tests.runners.extras import hello
+from tests.running import run, started
 
 RUN = invoke({})
 
@@ -195,7 +195,9 @@ class OwnService(DeploymentService):
         return await super().invoke(parameters, **more)
 
 
-@pytest.mark.parametrize("given", [OwnService, "tests.service.test_deployment:OwnService", "tests.service.test_deployment.OwnService"])
+@pytest.mark.parametrize(
+    "given", [OwnService, "tests.service.test_deployment:OwnService", "tests.service.test_deployment.OwnService"]
+)
 def test_a_service_of_the_users(given: object) -> None:
     """A class or an import string, with its arguments; it starts, runs, tells its health and stops."""
     made: Mapping[str, object] = {"deployment_service_class": given, "deployment_service_kwargs": {"model": "large"}}
@@ -233,7 +235,10 @@ class Abstract(BaseDeploymentService):
     [
         ({"deployment_service_class": dict}, "deployment_service_class: builtins:dict is not a subclass"),
         ({"deployment_service_class": "os.path:join"}, "deployment_service_class: os.path:join is not a subclass"),
-        ({"deployment_service_class": "no.such:Service"}, "deployment_service_class: 'no.such:Service': there is no module"),
+        (
+            {"deployment_service_class": "no.such:Service"},
+            "deployment_service_class: 'no.such:Service': there is no module",
+        ),
         ({"deployment_service_class": Unmakable}, "deployment_service_class Unmakable raised OSError: no such model"),
         ({"deployment_service_class": Abstract}, "deployment_service_class Abstract raised TypeError"),
         ({"deployment_service_kwargs": {"modle": "x"}}, "DeploymentService takes no option 'modle'"),

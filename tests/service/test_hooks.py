@@ -107,7 +107,9 @@ def raising_async(error: BaseException) -> Callable[[], Awaitable[object]]:
         (ExceptionGroup("several", [OSError("a")]), "ExceptionGroup: several (1 sub-exception)"),
     ],
 )
-def test_whatever_a_hook_raises_is_one_error(kind: Callable[[BaseException], Hook], error: BaseException, text: str) -> None:
+def test_whatever_a_hook_raises_is_one_error(
+    kind: Callable[[BaseException], Hook], error: BaseException, text: str
+) -> None:
     """StartupError names the setting, the hook, what was raised, and has it as its cause."""
     with pytest.raises(StartupError) as failed:
         call(kind(error))

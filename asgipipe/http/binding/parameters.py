@@ -19,7 +19,7 @@ from asgipipe.errors import DefinitionError, ValidationError
 from asgipipe.http.binding.handler import EMPTY, Handler, is_asgi, type_name
 from asgipipe.http.binding.schemas import SchemaGenerator
 from asgipipe.http.binding.text import TextForm, parse_query, text_form
-from asgipipe.http.body import require_finite
+from asgipipe.http.body import require_finite, require_finite_value
 from asgipipe.http.openapi import TEMPLATE
 from asgipipe.http.types import Scope
 from asgipipe.http.validation import BodyValidator, entry, refusal, refused
@@ -91,11 +91,14 @@ class WholeBody:
         """Return the argument. Raises BadRequestError or ValidationError."""
         if not body:
             return {self._name: self._without_body()}
-        require_finite(body)
+        suspicious = require_finite(body)
         try:
-            return {self._name: self._validate(body)}
+            value = self._validate(body)
         except pydantic.ValidationError as error:
             raise refusal(error, ("body",)) from None
+        if suspicious:
+            require_finite_value(value)
+        return {self._name: value}
 
     def _without_body(self) -> object:
         if self._default is not EMPTY:
@@ -118,11 +121,13 @@ class EmbeddedBody:
 
     def read(self, body: bytes) -> dict[str, object]:
         """Return the arguments. Raises BadRequestError or ValidationError."""
-        require_finite(body)
+        suspicious = require_finite(body)
         try:
             read = self._validate(body or b"{}")
         except pydantic.ValidationError as error:
             raise refusal(error, ("body",)) from None
+        if suspicious:
+            require_finite_value({one.wire: getattr(read, f"p{index}") for index, one in enumerate(self._parameters)})
         return {parameter.name: getattr(read, f"p{index}") for index, parameter in enumerate(self._parameters)}
 
 

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from asgipipe.errors import BadRequestError, UnavailableError
-from asgipipe.http.body import read_body, require_finite, require_json
+from asgipipe.http.body import read_body, require_finite, require_finite_value, require_json
 from asgipipe.http.envelope import EnvelopeWriter
 from asgipipe.http.exchange import KEY, Exchange
 from asgipipe.http.problems import send_problem
@@ -48,8 +48,9 @@ class InvokeBody:
 
     def read(self, body: bytes) -> tuple[dict[str, object], str | None, float | None]:
         """Return parameters, run name and timeout. Raises BadRequestError or ValidationError."""
+        suspicious = False
         if self._contract.may_hold_infinity or b"NaN" in body or b"Infinity" in body:
-            require_finite(body, ())
+            suspicious = require_finite(body, ())
         try:
             request: dict[str, object] = (
                 self._validate(body or b"{}", strict=True) if len(body) <= LARGE else self._validate_large(body)
@@ -57,6 +58,8 @@ class InvokeBody:
         except pydantic.ValidationError as error:
             raise refusal(error) from None
         parameters = request.get("parameters")
+        if suspicious:
+            require_finite_value(parameters, ("parameters",))
         if parameters is None:
             parameters = self._defaults()
         timeout = cast("float | None", request.get("timeout"))

@@ -8,7 +8,6 @@ import pytest
 
 from asgipipe import pipeline, step
 from asgipipe.http.types import ASGIApp
-from tests.conftest import lifespan
 from tests.http.wire import Ask, Reply, ask, ask_one, invoke, reply
 from tests.running import started
 
@@ -297,7 +296,7 @@ def test_each_path_can_be_moved(name: str) -> None:
     assert (moved.status, gone.status) == (200, 404)
 
 
-def test_an_app_of_any_size_of_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_jumps_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that jumps back makes no uptime negative."""
     moments = iter([1000.0, *[10.0] * 1000])
     monkeypatch.setattr("asgipipe.service.deployment.time", lambda: next(moments))

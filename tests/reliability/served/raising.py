@@ -74,7 +74,7 @@ def in_place(kind: str) -> int:
     return 1
 
 
-@pipeline(name="asynchronous")
+@pipeline
 async def asynchronous(kind: str) -> int:
     throw(kind)
     return 1
@@ -86,7 +86,7 @@ def generator(kind: str) -> Iterator[str]:
     throw(kind)
 
 
-@pipeline(name="async-generator")
+@pipeline
 async def async_generator(kind: str) -> AsyncIterator[str]:
     yield "a"
     throw(kind)

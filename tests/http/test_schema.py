@@ -1,0 +1,222 @@
+"""The OpenAPI document says exactly what is answered: schemathesis tries it with all its checks."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import date
+from enum import Enum
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from pydantic import BaseModel, Field, FiniteFloat
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+
+from asgipipe import EndpointSpec, step
+from asgipipe.http.types import ASGIApp
+from asgipipe.settings import EndpointMethod
+from tests.conftest import lifespan
+from tests.http.wire import Ask, deployed, reply
+
+KEY = "a-key"
+URL = "http://testserver"
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Street(BaseModel):
+    name: Annotated[str, Field(min_length=1, max_length=20)]
+    number: Annotated[int, Field(ge=1, le=999)] = 1
+
+
+class Address(BaseModel):
+    model_config = {"extra": "forbid"}
+
+    street: Street
+    tags: list[str] = []
+    other: "Address | None" = None
+
+
+class Scored(BaseModel):
+    score: Annotated[float, Field(ge=0, le=1)]
+    label: str
+
+
+def required(name: str, times: int) -> str:
+    """Repeat a name.
+
+    It takes two parameters.
+    """
+    return name[:10] * (times % 3)
+
+
+def defaults(x: int = 1, ratio: float = 0.5, flag: bool = False, text: str | None = None) -> float:
+    return x if abs(x) < 10**9 and flag else ratio
+
+
+def nothing() -> None:
+    return None
+
+
+async def models(address: Address, colour: Colour = Colour.RED, kind: Literal["a", "b"] = "a") -> Scored:
+    return Scored(score=0.5, label=address.street.name)
+
+
+def many(
+    items: Annotated[list[int], Field(max_length=5)],
+    table: dict[str, FiniteFloat],
+    pair: tuple[int, str],
+    day: date,
+    choice: int | str | None = None,
+    anything: Any = None,
+) -> dict[str, Any]:
+    return {"anything": anything, "day": day}
+
+
+@step
+def split(x: int) -> tuple[Annotated[int, "half"], Annotated[float, "ratio"]]:
+    return x // 2, float("nan")
+
+
+def several(x: int = 8) -> tuple[Annotated[int, "half"], Annotated[float, "ratio"]]:
+    return split(x)
+
+
+def failing(x: int = 1) -> int:
+    raise ValueError("as documented")
+
+
+def custom(address: Address, name: str, limit: Annotated[int, Field(ge=1, le=10)] = 5) -> Street:
+    return address.street
+
+
+CUSTOM = EndpointSpec(path="/items/{name}", method=EndpointMethod.POST, handler=custom)
+DEPLOYMENTS: dict[str, tuple[Any, dict[str, object]]] = {
+    "required parameters": (required, {}),
+    "defaults": (defaults, {}),
+    "no parameters": (nothing, {}),
+    "nested models and enums": (models, {}),
+    "containers": (many, {}),
+    "several outputs": (several, {}),
+    "a key": (required, {"auth_key": KEY}),
+    "a key and models": (models, {"auth_key": [KEY, "second"], "root_url_path": "/r", "api_url_path": "/v1"}),
+    "a pipeline that fails": (failing, {"error_messages": False}),
+    "a custom endpoint": (defaults, {"custom_endpoints": [CUSTOM], "auth_key": KEY}),
+}
+
+
+class InProcess:
+    """Sends what `requests` would send to an ASGI application in this process."""
+
+    def __init__(self, runner: asyncio.Runner, app: ASGIApp) -> None:
+        self._runner = runner
+        self._app = app
+
+    def send(self, request: requests.PreparedRequest, *args: object, **kwargs: object) -> requests.Response:
+        url = urlsplit(str(request.url))
+        body = request.body or b""
+        raw = body.encode() if isinstance(body, str) else body
+        headers = [
+            (_bytes(name).lower(), _bytes(value)) for name, value in request.headers.items() if name.lower() != "host"
+        ]
+        scope = {"query_string": url.query.encode(), "raw_path": url.path.encode()}
+        asked = Ask(str(request.method), "", headers, raw, scope={**scope, "path": unquote(url.path)})
+        answered = self._runner.run(reply(self._app, asked))
+        response = requests.Response()
+        response.status_code = answered.status
+        response._content = answered.body
+        response.request = request
+        response.url = str(request.url)
+        response.headers.update({name.decode("latin-1"): value.decode("latin-1") for name, value in answered.headers})
+        response.raw = _Raw(answered.headers)
+        return response
+
+
+class _Raw:
+    """The part of a urllib3 response that schemathesis looks at."""
+
+    version = 11
+
+    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+        from urllib3 import HTTPHeaderDict
+
+        self.headers = HTTPHeaderDict([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("latin-1")
+
+
+@contextmanager
+def answering(app: ASGIApp) -> Iterator[None]:
+    """Let `app` answer whatever `requests` is used for; some checks of schemathesis open sessions of their own."""
+    with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
+        context = lifespan(app)
+        runner.run(context.__aenter__())  # type: ignore[arg-type]  # a coroutine
+        patch.setattr("requests.adapters.HTTPAdapter.send", InProcess(runner, app).send)
+        yield
+        runner.run(context.__aexit__(None, None, None))  # type: ignore[arg-type]  # a coroutine
+
+
+def document_at(root: str = "") -> dict[str, Any]:
+    document: dict[str, Any] = requests.get(f"{URL}{root}/openapi.json", timeout=1).json()
+    return document
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:schemathesis", "ignore::DeprecationWarning:jsonschema")
+@pytest.mark.parametrize("mode", GenerationMode)
+@pytest.mark.parametrize("case", DEPLOYMENTS)
+def test_the_document_is_true(case: str, mode: GenerationMode) -> None:
+    """For every operation: what the document allows is accepted, what it forbids is refused, and each answer has a
+    documented status, content type, schema and headers."""
+    target, given_settings = DEPLOYMENTS[case]
+    app = deployed(target, given_settings)
+    with answering(app):
+        schema = schemathesis.openapi.from_dict(document_at(str(given_settings.get("root_url_path", ""))))
+        headers = {"authorization": f"Bearer {KEY}"} if "auth_key" in given_settings else {}
+        for result in schema.get_all_operations():
+            operation = result.ok()
+
+            @settings(
+                max_examples=15,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                phases=[Phase.explicit, Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def check(case: schemathesis.Case) -> None:
+                answer = case.call_and_validate(
+                    base_url=URL,
+                    headers=headers,  # noqa: B023  # called in this turn
+                    excluded_checks=[not_a_server_error],
+                )
+                # A failed run is no failure of the server's: the document says so, and what it answers.
+                assert answer.status_code < 500 or answer.json()["success"] is False
+
+            with suppress(Unsatisfiable):  # nothing can be sent there that the document forbids
+                check()
+
+
+def test_the_document_covers_what_is_served() -> None:
+    """Every built-in endpoint stands in it, with the bearer scheme where a key is needed."""
+    with answering(deployed(required, {"auth_key": KEY})):
+        document = document_at()
+    assert {"/invoke", "/health", "/ready", "/info", "/metrics", "/status", "/openapi.json"} <= document["paths"].keys()
+    assert document["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    assert document["paths"]["/health"]["get"]["security"] == []
+    assert document["security"] == [{"bearer": []}]
+    request = document["components"]["schemas"]["InvokeRequest"]
+    assert request["properties"]["run_name"]["maxLength"] == 255
+    assert request["properties"]["run_name"]["minLength"] == 1
+    assert json.dumps(document).count(KEY) == 0
