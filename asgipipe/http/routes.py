@@ -46,12 +46,14 @@ class Routes:
 
     def is_open(self, scope: Scope, exchange: Exchange) -> bool:
         """True when what answers needs no key: an endpoint on the open list, or a native one that was declared open."""
+        needed = self._key_needed(scope)
         if scope["type"] == "http":
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             endpoint = self._find(method, exchange.path)
             if endpoint is not None:
-                return not endpoint.auth_required
-        return self._key_needed(scope) is False
+                # An extension may have put a route of its own before an endpoint that is open.
+                return not endpoint.auth_required and needed is not True
+        return needed is False
 
     def file(self, scope: Scope, exchange: Exchange) -> ASGIApp | None:
         """Return the dashboard's file for a GET or HEAD, if there is one and nothing else has its path."""

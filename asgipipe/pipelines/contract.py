@@ -28,7 +28,11 @@ UNUSABLE = (PydanticUserError, PydanticUndefinedAnnotation, SchemaError, TypeErr
 
 # Parts of a pydantic core schema under which no float gets past `allow_inf_nan=False`; below models and Any one can.
 _FINITE_TYPES = frozenset(
-    ["typed-dict", "typed-dict-field", "default", "nullable", "str", "int", "float", "bool", "none", "literal", "enum", "list", "tuple", "set", "frozenset", "dict", "date", "datetime", "time", "timedelta", "uuid", "decimal", "union"]
+    (
+        *("typed-dict", "typed-dict-field", "default", "nullable", "union", "literal", "enum", "none"),
+        *("str", "int", "float", "bool", "decimal", "uuid", "date", "datetime", "time", "timedelta"),
+        *("list", "tuple", "set", "frozenset", "dict"),
+    )
 )
 
 Schema = dict[str, object]

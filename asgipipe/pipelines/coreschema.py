@@ -4,7 +4,7 @@ A schema is a tree of dictionaries, each with a `type` (see `pydantic_core.core_
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import cast
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 from pydantic_core import CoreSchema, SchemaValidator
@@ -39,7 +39,7 @@ def may_write_constants(schema: object) -> bool:
     )
 
 
-def bounded_validator(adapter: TypeAdapter[object]) -> SchemaValidator:
+def bounded_validator(adapter: TypeAdapter[Any]) -> SchemaValidator:
     """Return a validator that accepts what `adapter` accepts and gives up early on what it does not.
 
     A list stops at its first wrong item, and a union gives one error instead of those of all its members. Pydantic

@@ -12,6 +12,7 @@ from asgipipe.pipelines.context import Run, current
 from asgipipe.pipelines.executor import Call
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 _outside_tasks: set[asyncio.Task[object]] = set()  # the event loop itself keeps only weak references
@@ -25,17 +26,17 @@ class StepLike(Protocol):
     def __call__(self, *args: object, **kwargs: object) -> object: ...
 
 
-class StepFuture(Generic[R]):
+class StepFuture(Generic[R_co]):
     """The result to come of a submitted step."""
 
     __slots__ = ("_call", "_future", "_run")
 
-    def __init__(self, future: Future[R], run: Run | None = None, call: Call[object] | None = None) -> None:
+    def __init__(self, future: Future[R_co], run: Run | None = None, call: Call[object] | None = None) -> None:
         self._future = future
         self._run = run
         self._call = call
 
-    def result(self, timeout: float | None = None) -> R:
+    def result(self, timeout: float | None = None) -> R_co:
         """Wait in a thread for the result, `timeout` seconds at most (TimeoutError).
 
         A step that no thread has begun yet is run here, so pipelines that wait for their steps never exhaust the
@@ -56,7 +57,7 @@ class StepFuture(Generic[R]):
         """Cancel the step if it has not begun."""
         return self._future.cancel()
 
-    def __await__(self) -> Generator[object, None, R]:
+    def __await__(self) -> Generator[object, None, R_co]:
         return asyncio.wrap_future(self._future).__await__()
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 Hook = Callable[..., object]
 SettingsLike = DeploymentSettings | Mapping[str, object]
 
@@ -45,7 +46,7 @@ class PipelineOptions:
     output_model: type[BaseModel] | str | None = None
 
 
-class Pipeline(Generic[P, R]):
+class Pipeline(Generic[P, R_co]):
     """A function that is served: decorated with `@pipeline`, or any callable wrapped as one.
 
     Called directly it is the plain function; called by another pipeline it is a part of that one's run, and a sync one
@@ -57,7 +58,7 @@ class Pipeline(Generic[P, R]):
 
     def __init__(
         self,
-        function: Callable[P, R],
+        function: Callable[P, R_co],
         options: PipelineOptions | None = None,
         settings_layers: tuple[tuple[str, SettingsLike], ...] = (),
     ) -> None:
@@ -81,15 +82,15 @@ class Pipeline(Generic[P, R]):
         with contextlib.suppress(DefinitionError):
             self._hints = _annotations(function)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         if self.kind is Kind.ASYNC and _get_running_loop() is None:
             context = current.get()
             if context is not None:  # in a thread of another pipeline's, where nobody can await
                 call = cast("Callable[[], Awaitable[object]]", partial(self.function, *args, **kwargs))
-                return cast(R, context[0].wait_for(call))
+                return cast(R_co, context[0].wait_for(call))
         return self.function(*args, **kwargs)
 
-    def __get__(self, instance: object, owner: type | None = None) -> "Pipeline[..., R]":
+    def __get__(self, instance: object, owner: type | None = None) -> "Pipeline[..., R_co]":
         """Bind like a function, so that methods can be pipelines."""
         if instance is None:
             return self
@@ -171,7 +172,7 @@ class Pipeline(Generic[P, R]):
         blocking: bool | None = None,
         input_model: type[BaseModel] | str | None = None,
         output_model: type[BaseModel] | str | None = None,
-    ) -> "Pipeline[P, R]":
+    ) -> "Pipeline[P, R_co]":
         """Return a copy with the given options changed; `settings` are laid over those of the decorator."""
         given = {key: value for key, value in locals().items() if key not in ("self", "settings") and value is not None}
         layers = self.settings_layers
@@ -180,8 +181,8 @@ class Pipeline(Generic[P, R]):
         return self._copy(self.function, replace(self.options, **given), layers)
 
     def _copy(
-        self, function: Callable[Q, R], options: PipelineOptions, layers: tuple[tuple[str, SettingsLike], ...]
-    ) -> "Pipeline[Q, R]":
+        self, function: Callable[Q, R_co], options: PipelineOptions, layers: tuple[tuple[str, SettingsLike], ...]
+    ) -> "Pipeline[Q, R_co]":
         copy = Pipeline(function, options, layers)
         copy._hints = self._hints or copy._hints  # what could be found when this one was defined
         return copy

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
-class Step(Generic[P, R]):
+class Step(Generic[P, R_co]):
     """A function decorated with `@step`.
 
     Outside a run it is the plain function. Inside one it returns the value itself; a generator's items become
@@ -34,7 +35,7 @@ class Step(Generic[P, R]):
 
     def __init__(
         self,
-        function: Callable[P, R],
+        function: Callable[P, R_co],
         *,
         name: str | None = None,
         retries: int = 0,
@@ -113,7 +114,7 @@ class Step(Generic[P, R]):
         retries: int | None = None,
         retry_delay: float | None = None,
         timeout: float | None = None,
-    ) -> "Step[P, R]":
+    ) -> "Step[P, R_co]":
         """Return a copy with the given options changed."""
         changed = copy(self)
         changed._configure(
@@ -124,7 +125,7 @@ class Step(Generic[P, R]):
         )
         return changed
 
-    def __get__(self, instance: object, owner: type | None = None) -> "Step[..., R]":
+    def __get__(self, instance: object, owner: type | None = None) -> "Step[..., R_co]":
         """Bind like a function, so that methods can be steps."""
         if instance is None:
             return self
@@ -135,7 +136,7 @@ class Step(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<step {self.name}>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         context = current.get()
         if context is None:
             return self.function(*args, **kwargs)
@@ -150,16 +151,16 @@ class Step(Generic[P, R]):
                 current.reset(token)
         if self._is_async:
             if self._plain_async and not run.inline and _get_running_loop() is not None:
-                return cast(R, self._execute(run, args, kwargs))
-            return cast(R, self._call_async(run, args, kwargs))
-        return cast(R, self._call_sync(run, args, kwargs))
+                return cast(R_co, self._execute(run, args, kwargs))
+            return cast(R_co, self._call_async(run, args, kwargs))
+        return cast(R_co, self._call_sync(run, args, kwargs))
 
     @overload
     def submit(
         self: "Step[P, Coroutine[object, object, T]]", *args: P.args, **kwargs: P.kwargs
     ) -> "StepFuture[T]": ...
     @overload
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> "StepFuture[R]": ...
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> "StepFuture[R_co]": ...
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "StepFuture[Any]":
         """Start the step beside the caller and return its future: `.result()` in sync code, `await` in async code.
 
@@ -167,12 +168,18 @@ class Step(Generic[P, R]):
         """
         return start(self, args, kwargs)
 
-    def map(self, items: Iterable[object], /, **common: object) -> "StepFutures[R]":
+    @overload
+    def map(
+        self: "Step[P, Coroutine[object, object, T]]", items: Iterable[object], /, **common: object
+    ) -> "StepFutures[T]": ...
+    @overload
+    def map(self, items: Iterable[object], /, **common: object) -> "StepFutures[R_co]": ...
+    def map(self, items: Iterable[object], /, **common: object) -> "StepFutures[Any]":
         """Submit the step once per item, given as its first argument; `common` goes to each call.
 
         `.result()` or `await` give the list of results, in the order of `items`.
         """
-        return StepFutures(cast("StepFuture[R]", start(self, (item,), common)) for item in items)
+        return StepFutures(start(self, (item,), common) for item in items)
 
     # Inside a run
 

@@ -92,7 +92,8 @@ class BaseDeploymentAppRunner(ABC):
     def key_needed(self, scope: Scope) -> bool | None:
         """Return whether the framework's own route that would answer needs the key; None when there is no such route.
 
-        Routes of ours do not count. What nobody declared open needs the key, routes that an extension adds too.
+        None too where a route of ours comes before it. What nobody declared open needs the key: also what an extension
+        adds, be it at a path that is open.
         """
 
     @abstractmethod

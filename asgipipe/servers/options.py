@@ -32,6 +32,7 @@ _REFUSED: Mapping[str, str] = {
     "http": "asgipipe brings a protocol of its own, which bounds slow and large requests",
     "http2": "asgipipe brings a protocol of its own, for HTTP/1.1",
     "h11_max_incomplete_event_size": "use max_header_size",
+    "limit_concurrency": "use max_concurrency and max_queue, which let probes through and say when to try again",
     "server_header": "use secure_headers.server",
     "timeout_graceful_shutdown": "use drain_timeout",
     "callback_notify": "use startup_hook",

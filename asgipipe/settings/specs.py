@@ -17,7 +17,7 @@ FARTHEST = 1_000_000
 
 
 class EndpointMethod(StrEnum):
-    """HEAD follows from GET, and OPTIONS from what is there."""
+    """HEAD follows from GET."""
 
     GET = "GET"
     POST = "POST"
@@ -51,7 +51,7 @@ class EndpointSpec(Section):
         description="Where it is served; may hold {name} and, at its end, {name:path}. For a router, the prefix."
     )
     method: EndpointMethod = Field(
-        default=EndpointMethod.POST, description="The HTTP method it answers. HEAD comes with GET, OPTIONS by itself."
+        default=EndpointMethod.POST, description="The HTTP method it answers. HEAD comes with GET."
     )
     handler: Annotated[object, Reference(native=True)] = Field(
         description="A callable, a builder, or with `native` an object of the framework; or an import string for it."

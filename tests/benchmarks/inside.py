@@ -19,7 +19,7 @@ SERVICE: Final = "service, run context, steps"
 STEPS: Final = "the work of the three steps alone"
 
 # Where a layer keeps the next one.
-_INNER: Final = ("_layers", "app")
+_INNER: Final = ("layers", "app")
 
 
 class Stopwatch:

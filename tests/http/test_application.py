@@ -30,7 +30,9 @@ def test_a_sane_request_id_is_kept(sent: bytes) -> None:
     assert ask_one(echo, invoke(None, (b"x-request-id", sent))).all(b"x-request-id") == [sent]
 
 
-@pytest.mark.parametrize("sent", [b"", b"x" * 129, b"a b", b"a\nb", b"a/b", b"\xff", b"a;b", b"<a>", "ä".encode(), b"a\n"])
+@pytest.mark.parametrize(
+    "sent", [b"", b"x" * 129, b"a b", b"a\nb", b"a/b", b"\xff", b"a;b", b"<a>", "ä".encode(), b"a\n"]
+)
 def test_any_other_request_id_is_replaced(sent: bytes) -> None:
     """What could forge a log line, or is of any length, is not taken over."""
     (answered,) = ask_one(echo, invoke(None, (b"x-request-id", sent))).all(b"x-request-id")
@@ -105,7 +107,9 @@ def test_every_answer_says_how_long_it_is(everywhere: dict[str, Reply], case: st
     assert answer.complete
 
 
-@pytest.mark.parametrize("path", ["/health", "/ready", "/info", "/metrics", "/status", "/openapi.json", "/docs", "/redoc", "/"])
+@pytest.mark.parametrize(
+    "path", ["/health", "/ready", "/info", "/metrics", "/status", "/openapi.json", "/docs", "/redoc", "/"]
+)
 def test_head_is_get_without_the_body(path: str) -> None:
     """The headers are the same, but for what is different at every request."""
 
@@ -120,7 +124,9 @@ def test_head_is_get_without_the_body(path: str) -> None:
     assert head.header(b"content-length") is not None
 
 
-@pytest.mark.parametrize("path", ["/health/", "/invoke/", "/docs/", "/openapi.json/", "//invoke", "/./health", "/docs/../health"])
+@pytest.mark.parametrize(
+    "path", ["/health/", "/invoke/", "/docs/", "/openapi.json/", "//invoke", "/./health", "/docs/../health"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_nothing_redirects(method: str, path: str) -> None:
     """A path that is not exactly one of ours is not found; there is no Location made from the Host header."""
@@ -159,7 +165,7 @@ def test_what_only_looks_like_the_root_path(root_path: str, path: str) -> None:
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_mounted_in_a_host(nested: bool) -> None:
-    """Below a mount everything answers, open paths are open and no others, and the first request starts the deployment."""
+    """Below a mount everything answers, open paths alone are open, and the first request starts the deployment."""
     inner = deployed(echo, {"auth_key": "k"})
     host = Starlette(routes=[Mount("/a", routes=[Mount("/b", inner)]) if nested else Mount("/a", inner)])
     prefix = "/a/b" if nested else "/a"
@@ -342,8 +348,10 @@ def test_a_failing_start_is_told_to_the_server() -> None:
 
 @pytest.mark.parametrize("error", [ValueError("no pool"), SystemExit("no pool"), KeyboardInterrupt("no pool")])
 @pytest.mark.parametrize("phase", ["startup", "shutdown"])
-def test_a_failing_lifespan_of_the_frameworks(phase: str, error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever the user's own lifespan raises ends in a message to the server, and a failed stop is in the log as well."""
+def test_a_failing_lifespan_of_the_frameworks(
+    phase: str, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the user's own lifespan raises ends in a message to the server; a failed stop is in the log too."""
 
     @asynccontextmanager
     async def framework_lifespan(app: object) -> AsyncIterator[None]:

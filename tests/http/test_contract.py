@@ -87,7 +87,10 @@ REFUSALS: dict[str, tuple[Ask, dict[str, object]]] = {
     "NaN": (invoke(b'{"parameters":{"ratio":NaN}}'), not_json("expected value at line 1 column 24")),
     "Infinity": (invoke(b'{"parameters":{"ratio":Infinity}}'), not_json("expected value at line 1 column 24")),
     "-Infinity": (invoke(b'{"timeout":-Infinity}'), not_json("invalid number at line 1 column 13")),
-    "a lone surrogate": (invoke(b'{"run_name":"\\ud800"}'), not_json("unexpected end of hex escape at line 1 column 20")),
+    "a lone surrogate": (
+        invoke(b'{"run_name":"\\ud800"}'),
+        not_json("unexpected end of hex escape at line 1 column 20"),
+    ),
     "nested too deeply": (invoke(b"[" * 1000), not_json("recursion limit exceeded at line 1 column 202")),
     "nested too deeply, but whole": (
         invoke(b'{"parameters":' + b"[" * 300 + b"]" * 300 + b"}"),
@@ -137,7 +140,10 @@ REFUSALS: dict[str, tuple[Ask, dict[str, object]]] = {
     "an array": (invoke(b"[]"), NO_OBJECT),
     "null": (invoke(b"null"), NO_OBJECT),
     "a string": (invoke(b'"name"'), NO_OBJECT),
-    "an unknown member": (invoke({**GOOD, "params": 1}), refused((["params"], "Extra inputs are not permitted", "extra_forbidden"))),
+    "an unknown member": (
+        invoke({**GOOD, "params": 1}),
+        refused((["params"], "Extra inputs are not permitted", "extra_forbidden")),
+    ),
     "a timeout of nothing": (invoke({**GOOD, "timeout": 0}), NOT_POSITIVE),
     "a negative timeout": (invoke({**GOOD, "timeout": -0.5}), NOT_POSITIVE),
     "a timeout that is no number": (invoke({**GOOD, "timeout": "1"}), NO_NUMBER),

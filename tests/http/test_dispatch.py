@@ -40,7 +40,11 @@ SAME: list[Ask] = [
     invoke({"parameters": {"y": 1}}),
     Ask("POST", "/invoke", body=b"{}"),
     invoke(path="/invoke?mode=x"),
-    *(Ask(method, path) for path in ("/health", "/info", "/invoke", "/nothing", "/", "/health/", "//health") for method in ("GET", "HEAD", "POST", "OPTIONS", "BREW")),
+    *(
+        Ask(method, path)
+        for path in ("/health", "/info", "/invoke", "/nothing", "/", "/health/", "//health")
+        for method in ("GET", "HEAD", "POST", "OPTIONS", "BREW")
+    ),
 ]
 
 
@@ -151,7 +155,7 @@ async def _ignore(message: Message) -> None: ...
 
 
 def test_without_body() -> None:
-    """Of an answer to HEAD only the body is dropped, in every piece, and the message of the application is not changed."""
+    """Of an answer to HEAD only the body is dropped, in every piece; the application's own message is left alone."""
     sent: list[Message] = []
 
     async def main() -> None:

@@ -29,7 +29,9 @@ def written(*, error_messages: bool = True, **changes: object) -> dict[str, Any]
 
 def test_a_finished_run() -> None:
     """Texts of any kind are escaped, and the parts of the answer are where they belong."""
-    envelope = written(outputs_json=b'{"a":1}', parameters_json=b'{"x":2}', execution_time=1.25, status=Status.COMPLETED)
+    envelope = written(
+        outputs_json=b'{"a":1}', parameters_json=b'{"x":2}', execution_time=1.25, status=Status.COMPLETED
+    )
     assert envelope == {
         "success": True,
         "outputs": {"a": 1},
@@ -64,7 +66,10 @@ def test_what_is_ours_is_always_told(error_messages: bool) -> None:
         (ValueError(), "the pipeline failed without a message"),
         (ValueError("  "), "the pipeline failed without a message"),
         (ValueError("\ud800"), "?"),
-        (OutputError("output 'a' of type object is not serialisable as JSON"), "output 'a' of type object is not serialisable as JSON"),
+        (
+            OutputError("output 'a' of type object is not serialisable as JSON"),
+            "output 'a' of type object is not serialisable as JSON",
+        ),
         (ValueError("x" * 20_000_000), "x" * 2000 + "… (20000000 characters)"),
     ],
 )
@@ -96,7 +101,7 @@ def test_the_default_run_name() -> None:
     assert first["run_id"] < second["run_id"]
 
 
-@pytest.mark.parametrize("name", ["mine", "ä\n\"\\ 🚀", "x" * 255, "\u2028", "\x00"])
+@pytest.mark.parametrize("name", ["mine", 'ä\n"\\ 🚀', "x" * 255, "\u2028", "\x00"])
 def test_a_given_run_name_comes_back(name: str) -> None:
     """Whatever characters it holds."""
     reply = ask_one(echo, invoke({"run_name": name}))
@@ -184,7 +189,9 @@ def test_odd_outputs(value: object, expected: object) -> None:
     assert json.loads(reply.body, parse_constant=pytest.fail)["outputs"] == {"output": expected}
 
 
-@pytest.mark.parametrize("value", [object(), Failing(), cycle(), b"\xff", "a\ud800", {"\ud800": 1}, {object(): 1}, nested(10_000), lambda: 1])
+@pytest.mark.parametrize(
+    "value", [object(), Failing(), cycle(), b"\xff", "a\ud800", {"\ud800": 1}, {object(): 1}, nested(10_000), lambda: 1]
+)
 def test_outputs_without_json_form(value: object) -> None:
     """The run has failed, and the error names the output and its type, never the value."""
 
@@ -212,7 +219,8 @@ def test_the_right_output_is_named() -> None:
 
 def test_a_serialiser_that_fails() -> None:
     """A serialiser of the user's that raises is an output that cannot be serialised: the value, which it may have been
-    there to hide, is not sent in another form."""
+    there to hide, is not sent in another form.
+    """
 
     def raising(value: int) -> str:
         raise ValueError("inside /srv/secret")

@@ -20,9 +20,18 @@ ID = (b"x-request-id", b"id")
         ([(b"X-Request-Id", b"other")], [(b"server", b"asgipipe"), (b"cache-control", b"no-store"), ID]),
         (
             [(b"set-cookie", b"1"), (b"Set-Cookie", b"2")],
-            [(b"set-cookie", b"1"), (b"Set-Cookie", b"2"), (b"server", b"asgipipe"), (b"cache-control", b"no-store"), ID],
+            [
+                (b"set-cookie", b"1"),
+                (b"Set-Cookie", b"2"),
+                (b"server", b"asgipipe"),
+                (b"cache-control", b"no-store"),
+                ID,
+            ],
         ),
-        ([(b"1", b"no letters")], [(b"1", b"no letters"), (b"server", b"asgipipe"), (b"cache-control", b"no-store"), ID]),
+        (
+            [(b"1", b"no letters")],
+            [(b"1", b"no letters"), (b"server", b"asgipipe"), (b"cache-control", b"no-store"), ID],
+        ),
     ],
 )
 def test_defaults_are_added_once(given: list[tuple[bytes, bytes]], merged: list[tuple[bytes, bytes]]) -> None:

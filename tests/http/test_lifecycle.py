@@ -132,7 +132,7 @@ def test_a_failing_start_is_told_to_everyone_and_can_be_tried_again(error: BaseE
         async def start() -> BaseException | None:
             try:
                 await life.start()
-            except BaseException as raised:  # noqa: BLE001  # SystemExit would end the loop
+            except BaseException as raised:  # SystemExit would end the loop
                 return raised
             return None
 

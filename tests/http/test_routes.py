@@ -1,9 +1,22 @@
-import pytest
+import asyncio
+import re
+from collections.abc import Iterable, Iterator
 
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from asgipipe import AppExtensionSpec, Deployment, EndpointSpec
 from asgipipe.http.endpoint import Endpoint
 from asgipipe.http.exchange import NO_DEFAULTS, Exchange
 from asgipipe.http.routes import Routes, precedence, table
 from asgipipe.http.types import Message, Receive, Scope, Send
+from asgipipe.runners.base import BaseDeploymentAppRunner
+from asgipipe.settings import EndpointMethod
+from tests.conftest import lifespan
+from tests.http.wire import SECURE_HEADERS, Ask, Reply, handshake, reply, websocket_scope
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
@@ -87,11 +100,10 @@ def test_a_websocket_is_never_one_of_our_endpoints() -> None:
 
 @pytest.mark.parametrize(("needed", "is_open"), [(True, False), (False, True), (None, False)])
 def test_native_routes_are_asked_about(needed: bool | None, is_open: bool) -> None:
-    """Where no endpoint of ours answers, the framework's own route decides; an unknown path is closed."""
+    """Where the framework's own route would answer, it decides; an unknown path is closed."""
     routes = Routes([endpoint("GET", "/mine")], key_needed=lambda _: needed)
     assert routes.is_open(*asked("GET", "/native")) is is_open
     assert routes.is_open(*asked("GET", "/native", "websocket")) is is_open
-    assert not routes.is_open(*asked("GET", "/mine"))
 
 
 def test_allowed_methods() -> None:
@@ -104,7 +116,9 @@ def test_allowed_methods() -> None:
 
 def test_the_table_of_the_short_way() -> None:
     """Path, then method, then application; HEAD comes with GET, in whatever order the methods come."""
-    rows = table([Endpoint("/a", "POST", other, "a"), Endpoint("/a", "GET", app, "a"), Endpoint("/b", "POST", app, "b")])
+    rows = table(
+        [Endpoint("/a", "POST", other, "a"), Endpoint("/a", "GET", app, "a"), Endpoint("/b", "POST", app, "b")]
+    )
     assert rows == {"/a": {"POST": other, "GET": app, "HEAD": app}, "/b": {"POST": app}}
 
 
@@ -120,3 +134,182 @@ def test_more_exact_paths_come_first() -> None:
         "/{name}/b",
         "/{rest:path}",
     ]
+
+
+# Rows 36 and 37 of the promises: every route, ours and the framework's own, in every way to ask for it
+
+KEY = "right-key"
+KEYS = {
+    "none": None,
+    "wrong": b"Bearer wrong-key",
+    "not ASCII": b"Bearer \xff\xc3\xa4",
+    "right": b"Bearer " + KEY.encode(),
+}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
+HTML = (b"accept", b"text/html,*/*;q=0.8")
+
+# What may answer without the key, and nothing else: (path, methods).
+OPEN = {
+    "/health": {"GET", "HEAD"},
+    "/ready": {"GET", "HEAD"},
+    "/docs": {"GET", "HEAD"},
+    "/redoc": {"GET", "HEAD"},
+    "/openapi.json": {"GET", "HEAD"},
+    "/custom-open": {"POST"},
+    "/custom-open/a": {"GET", "HEAD"},
+    "/native-open": {"GET", "HEAD"},
+    "/mount-open": set(METHODS),
+    "/mount-open/a": set(METHODS),
+}
+
+
+def echo(x: int = 1) -> int:
+    return x
+
+
+def named(name: str = "a") -> str:
+    return name
+
+
+async def answer(request: Request) -> Response:
+    return PlainTextResponse("native")
+
+
+async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("mounted")(scope, receive, send)
+
+
+def extend(app_runner: BaseDeploymentAppRunner) -> None:
+    """Add routes to the framework's application behind our back."""
+    application = app_runner.asgi_app
+    assert isinstance(application, Starlette)
+    application.router.routes.append(Route("/extension", answer))
+    application.mount("/extension-mount", mounted)
+
+
+def spec(
+    path: str, handler: object, method: str = "GET", *, is_open: bool = False, native: bool = False
+) -> EndpointSpec:
+    return EndpointSpec(
+        path=path, method=EndpointMethod[method], handler=handler, auth_required=not is_open, native=native
+    )
+
+
+def everything() -> Deployment:
+    settings = {
+        "auth_key": KEY,
+        "custom_endpoints": [
+            spec("/custom", named),
+            spec("/custom-open", named, "POST", is_open=True),
+            spec("/custom-open/{name}", named, is_open=True),
+            spec("/custom-open/secret", named),
+            spec("/native", Route("/native", answer), native=True),
+            spec("/native-open", Route("/native-open", answer), native=True, is_open=True),
+            spec("/mount", mounted, native=True),
+            spec("/mount-open", mounted, native=True, is_open=True),
+            spec("/routes", Mount("/routes", routes=[Route("/inner/{x}", answer)]), native=True),
+        ],
+        "app_extensions": [AppExtensionSpec(extension=extend)],
+    }
+    return Deployment(echo, settings, layers=())
+
+
+def own_paths(routes: Iterable[object], prefix: str = "") -> Iterator[str]:
+    """Every path that the framework knows, from its own list of routes."""
+    for route in routes:
+        path = prefix + str(getattr(route, "path", ""))
+        yield path
+        yield from own_paths(getattr(route, "routes", None) or (), path)
+        if isinstance(route, Mount):
+            yield f"{path}/a"
+
+
+def variants(path: str) -> set[str]:
+    return {
+        path,
+        f"{path}/",
+        f"/{path}",
+        f"{path}%2f",
+        f"/.{path}",
+        f"{path}/..{path}",
+        path.upper(),
+        f"{path}\x00",
+        f"{path}\n",
+        f"{path};a",
+        f"{path}?",
+        path.replace("/", "//"),
+        path.replace("/", "\\"),
+    }
+
+
+def asked_for(paths: Iterable[str]) -> Iterator[tuple[str, Ask]]:
+    for path in sorted(paths):
+        for method in METHODS:
+            for kind, key in KEYS.items():
+                headers = [] if key is None else [(b"authorization", key)]
+                yield kind, Ask(method, "", headers, scope={"path": path})
+                if method in {"GET", "HEAD"}:
+                    yield kind, Ask(method, "", [*headers, HTML], scope={"path": path})
+
+
+def test_every_route_in_every_way() -> None:
+    """Without the right key only what is on the open list answers, and the dashboard's own files; with it nothing is a
+    401. Every answer carries every header once.
+    """
+
+    async def main() -> None:
+        deployment = everything()
+        app = deployment.asgi_app
+        application = deployment.app_runner.asgi_app
+        assert isinstance(application, Starlette)
+        found = {re.sub(r"\{[^}]*\}", "a", path) for path in own_paths(application.routes)}
+        registry = {re.sub(r"\{[^}]*\}", "a", each.path) for each in deployment.app_runner.routes.endpoints}
+        assert registry < found
+        async with lifespan(app):
+            index = (await reply(app, Ask("GET", "/"))).body
+            tried = {variant for path in (*found, "/", "/nothing", "/placeholder.css") for variant in variants(path)}
+            for kind, asked in asked_for(tried):
+                given = await reply(app, asked)
+                path = str(asked.scope["path"])
+                place = (path, asked.method, kind, given.status)
+                assert {name: len(given.all(name)) for name in SECURE_HEADERS} == dict.fromkeys(SECURE_HEADERS, 1), (
+                    place
+                )
+                if kind == "right":
+                    assert given.status != 401, place
+                elif given.status != 401:
+                    assert _is_open(path, asked, given, index), place
+
+    asyncio.run(main())
+
+
+def _is_open(path: str, asked: Ask, given: Reply, index: bytes) -> bool:
+    plain = path.removesuffix("\n")  # Starlette's patterns end in `$`: it is the same route that answers
+    if any(plain == known and asked.method in methods for known, methods in OPEN.items()):
+        return True
+    if path.startswith("/mount-open/"):  # a mount is open with all that is below it
+        return True
+    if re.fullmatch(r"/custom-open/[^/]+", path):
+        return path != "/custom-open/secret" and asked.method in {"GET", "HEAD"}
+    if asked.method not in {"GET", "HEAD"}:
+        return False
+    if path == "/placeholder.css" or re.fullmatch(r"/(docs|redoc)/assets/[a-z0-9._-]+", path):
+        return True
+    # The dashboard's client-side routes are its own index.html, whatever they are called.
+    is_page = path == "/" or HTML in asked.headers
+    return is_page and given.status == 200 and given.body in {index, b""}
+
+
+def test_every_websocket_in_every_way() -> None:
+    """No handshake is let in without the key, at any path, but below a mount that was declared open."""
+
+    async def main() -> None:
+        deployment = everything()
+        async with lifespan(deployment.asgi_app):
+            for path in ("/", "/native", "/mount", "/mount/a", "/extension-mount/a", "/health", "/invoke", "/nothing"):
+                for variant in variants(path):
+                    asked = Ask(path="", scope={"path": variant})
+                    given = await handshake(deployment.asgi_app, websocket_scope(asked))
+                    assert given.messages[0]["type"] == "websocket.close", variant
+
+    asyncio.run(main())

@@ -77,7 +77,7 @@ def hook(secret: str) -> None: ...
 
 def secretive() -> dict[str, object]:
     """A deployment with a canary in every field that may hold a secret."""
-    secret = {"secret": CANARY}
+    secret: dict[str, object] = {"secret": CANARY}
     return {
         "auth_key": [CANARY, f"{CANARY}-2"],
         "startup_hook": hook,
@@ -97,12 +97,26 @@ def secretive() -> dict[str, object]:
     }
 
 
-PATHS = ["/health", "/ready", "/info", "/metrics", "/status", "/openapi.json", "/docs", "/redoc", "/", "/mine", "/nothing"]
+PATHS = [
+    "/health",
+    "/ready",
+    "/info",
+    "/metrics",
+    "/status",
+    "/openapi.json",
+    "/docs",
+    "/redoc",
+    "/",
+    "/mine",
+    "/nothing",
+]
 
 
 def test_secrets_appear_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     """A canary in every secret field is in no answer, for nobody, and in no log record."""
-    target = pipeline(on_init=hook, on_init_kwargs={"secret": CANARY}, on_cleanup=hook, on_cleanup_kwargs={"secret": CANARY})(echo)
+    target = pipeline(
+        on_init=hook, on_init_kwargs={"secret": CANARY}, on_cleanup=hook, on_cleanup_kwargs={"secret": CANARY}
+    )(echo)
     right = (b"authorization", b"Bearer " + CANARY.encode())
     wrong = (b"authorization", b"Bearer wrong")
     asked = [

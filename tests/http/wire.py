@@ -76,7 +76,8 @@ class Reply:
 @dataclass(frozen=True)
 class Ask:
     """One request. `chunks` replaces `body` and sends no content-length; `unfinished` leaves the body without its end;
-    `scope` overrides members of the scope."""
+    `scope` overrides members of the scope.
+    """
 
     method: str = "GET"
     path: str = "/"
@@ -138,7 +139,9 @@ async def reply(app: ASGIApp, ask: Ask) -> Reply:
     inbox: asyncio.Queue[Message] = asyncio.Queue()
     chunks = [ask.body] if ask.chunks is None else list(ask.chunks)
     for index, chunk in enumerate(chunks):
-        inbox.put_nowait({"type": "http.request", "body": chunk, "more_body": ask.unfinished or index < len(chunks) - 1})
+        inbox.put_nowait(
+            {"type": "http.request", "body": chunk, "more_body": ask.unfinished or index < len(chunks) - 1}
+        )
     return await converse(app, http_scope(ask), inbox)
 
 

@@ -1,10 +1,10 @@
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 import pydantic
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from asgipipe.pipelines.coreschema import bounded_validator, may_write_constants, types_in
 
@@ -38,7 +38,12 @@ class Constants(BaseModel):
 
 
 # Members of these are called like parts of core schemas.
-Awkward = TypedDict("Awkward", {"default": list[int], "config": Item, "metadata": Point, "type": NotRequired[str]})
+class Awkward(TypedDict):
+    default: list[int]
+    config: Item
+    metadata: Point
+    type: NotRequired[str]
+
 
 CASES: list[tuple[Any, bytes]] = [
     (list[int], b'["a","b"]'),
@@ -61,7 +66,7 @@ CASES: list[tuple[Any, bytes]] = [
 
 @pytest.mark.parametrize(("annotation", "body"), CASES)
 def test_one_error_is_enough(annotation: Any, body: bytes) -> None:
-    """Wherever the list, the dictionary or the union is, the bounded validator stops at the first thing that is wrong."""
+    """Wherever the list, the dictionary or the union is, the bounded validator stops at the first wrong thing."""
     adapter = TypeAdapter(annotation)
     with pytest.raises(pydantic.ValidationError) as usual:
         adapter.validator.validate_json(body, strict=True)
@@ -107,8 +112,8 @@ def test_validators_of_the_users_still_run() -> None:
 def test_a_custom_error_of_a_union_is_kept() -> None:
     """Only unions without an error of their own get ours."""
     adapter: TypeAdapter[int | str] = TypeAdapter(int | str)
-    schema = {**adapter.core_schema, "custom_error_type": "mine", "custom_error_message": "Mine"}
-    adapter.core_schema = schema  # type: ignore[assignment]  # as pydantic's own types make it
+    schema: Any = {**adapter.core_schema, "custom_error_type": "mine", "custom_error_message": "Mine"}
+    adapter.core_schema = schema  # as pydantic's own types make it
     with pytest.raises(pydantic.ValidationError) as refused:
         bounded_validator(adapter).validate_json(b"[]")
     assert refused.value.errors()[0]["type"] == "mine"
@@ -137,7 +142,14 @@ def test_names_of_members_are_no_parts_of_the_schema() -> None:
 
 @pytest.mark.parametrize(
     ("annotation", "may"),
-    [(float, False), (list[Item], False), (Constants, True), (list[dict[str, Constants]], True), (Any, True), (dict[str, Any], True)],
+    [
+        (float, False),
+        (list[Item], False),
+        (Constants, True),
+        (list[dict[str, Constants]], True),
+        (Any, True),
+        (dict[str, Any], True),
+    ],
 )
 def test_may_write_constants(annotation: Any, may: bool) -> None:
     """Only models that say so, and what is unknown before it is there, can write NaN."""
@@ -151,5 +163,3 @@ def test_a_model_is_left_as_it_is() -> None:
     with pytest.raises(pydantic.ValidationError) as refused:
         Item.model_validate({"values": ["a", "b"]})
     assert refused.value.error_count() == 2
-
-

@@ -1,6 +1,5 @@
 """Servers in a folder of their own, and what their pipelines write there."""
 
-
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol

@@ -7,7 +7,9 @@ import pytest
 
 MEBIBYTE = 1024 * 1024
 
-needs_peak = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are read from /proc")
+needs_peak = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are read from /proc"
+)
 
 
 def resident(pid: int) -> int:

@@ -72,6 +72,12 @@ def invoke(body: object = b"{}", *fields: str, path: str = "/invoke") -> bytes:
     return request("POST", path, "Content-Type: application/json", *fields, body=raw)
 
 
+def handshake(path: str, *fields: str) -> bytes:
+    """Return the opening of a WebSocket."""
+    upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+    return request("GET", path, *upgrade, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *fields)
+
+
 def head_of(raw: bytes) -> Answer:
     status, *fields = raw.split(b"\r\n")
     pairs = (field.partition(b":") for field in fields if field)

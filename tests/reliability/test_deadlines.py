@@ -27,7 +27,11 @@ def test_deadlines_hold_and_threads_do_not_grow(serve: Serve, notes: Notes) -> N
         assert notes.words() == ["waiting"] * POOL
         assert process.num_threads() <= before + POOL
         counted = raw.ask(running.port, raw.request("GET", "/metrics")).json()
-        assert (counted["total_executions"], counted["failed_executions"], counted["in_flight"]) == (REQUESTS, REQUESTS, 0)
+        assert (counted["total_executions"], counted["failed_executions"], counted["in_flight"]) == (
+            REQUESTS,
+            REQUESTS,
+            0,
+        )
         notes.open_gate()
         assert raw.ask(running.port, raw.invoke()).status == 200
         assert notes.words().count("waiting") == POOL + 1

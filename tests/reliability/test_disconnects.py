@@ -31,7 +31,9 @@ def test_before_the_body_is_complete(serve: Serve, notes: Notes, policy: str, fr
     limits = ("--max-concurrency", 1, "--max-queue", 0, "--on-disconnect", policy)
     with serve("gates.py:async_gate", *limits) as running:
         connection = raw.Connection(running.port)
-        connection.send(f"POST /invoke HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n{framing}\r\n\r\n".encode())
+        connection.send(
+            f"POST /invoke HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n{framing}\r\n\r\n".encode()
+        )
         until(lambda: raw.ask(running.port, raw.invoke(b"{")).status == 429, "the place to be taken")
         connection.reset()
         notes.open_gate()

@@ -28,6 +28,7 @@ def test_runs_in_flight_finish(serve: Serve, notes: Notes, target: str, workers:
         assert refused.status == 503
         assert refused.retry_after >= 1
         assert refused.is_problem()
+        assert refused.is_secured()
         notes.open_gate()
         for number, each in enumerate(running_now):
             assert each.answer().json()["outputs"] == {"output": number}
@@ -76,3 +77,19 @@ def test_idle_connections_do_not_keep_the_server(serve: Serve) -> None:
         assert running.stop() == 0, running.output
         assert time.monotonic() - started < 5
         assert all(each.rest() == b"" for each in kept)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_websockets_are_told(serve: Serve, workers: int) -> None:
+    """Row 21: an idle WebSocket of the user's own is closed with 1012 and does not keep the server longer than the grace."""
+    with serve("guarded.py:guarded", "--drain-timeout", 0.3, "--workers", workers) as running:
+        with raw.Connection(running.port) as connection:
+            assert connection.ask(raw.handshake("/socket-open"), head=True).status == 101
+            signalled = time.monotonic()
+            running.signal(signal.SIGTERM)
+            closing = connection.rest()
+            print(closing, running.status(), running.output[-1500:], time.monotonic() - signalled)
+            assert closing[:1] == b"\x88"
+            assert int.from_bytes(closing[2:4]) == 1012
+            assert running.status() in {0, 1}
+            assert time.monotonic() - signalled < 1.3

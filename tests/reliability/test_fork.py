@@ -74,5 +74,7 @@ def test_an_application_made_before_a_fork_serves_after_it(tmp_path: Path, notes
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "served by 2\n"
-    hooks = [f"{hook}{end}" for hook in ("on_init", "startup_hook", "shutdown_hook", "on_cleanup") for end in ("", "-done")]
+    hooks = [
+        f"{hook}{end}" for hook in ("on_init", "startup_hook", "shutdown_hook", "on_cleanup") for end in ("", "-done")
+    ]
     assert list(notes.of_each_process().values()) == [hooks, hooks]

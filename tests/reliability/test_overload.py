@@ -28,6 +28,7 @@ def test_exactly_what_is_too_much_is_refused_at_once(serve: Serve, notes: Notes,
             assert answer.status == 429
             assert answer.retry_after >= 1
             assert answer.is_problem()
+            assert answer.is_secured()
         notes.until("waiting", PLACES)
         assert notes.words() == ["waiting"] * PLACES
         notes.open_gate()

@@ -55,6 +55,7 @@ def kept(running: Command) -> Iterator[KeptAlive]:
 
 REFUSALS = {400, 405, 408, 413, 415, 422, 431}
 
+
 def objects(members: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
     names = st.sampled_from(["parameters", "run_name", "timeout", "count", "when", "choice", "nested"]) | st.text()
     return st.dictionaries(names, members)
@@ -98,7 +99,9 @@ def test_no_body_is_a_server_error(kept: KeptAlive, body: bytes) -> None:
 field_text = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=40)
 fields = st.lists(
     st.tuples(
-        st.sampled_from(["Content-Type", "Accept", "Prefer", "X-Request-Id", "Authorization", "Origin", "Expect", "Cookie"]),
+        st.sampled_from(
+            ["Content-Type", "Accept", "Prefer", "X-Request-Id", "Authorization", "Origin", "Expect", "Cookie"]
+        ),
         field_text,
     ).map(": ".join),
     max_size=5,
@@ -120,7 +123,10 @@ def test_no_head_is_a_server_error(kept: KeptAlive, path: str, fields: list[str]
     assert answer.status < 500, answer
 
 
-@given(data=st.binary(min_size=1, max_size=200) | st.builds(mutated, st.just(raw.invoke(VALID)), st.integers(), st.binary()))
+@given(
+    data=st.binary(min_size=1, max_size=200)
+    | st.builds(mutated, st.just(raw.invoke(VALID)), st.integers(), st.binary())
+)
 @PROPERTY
 def test_no_bytes_are_a_server_error(running: Command, data: bytes) -> None:
     """Row 33: arbitrary bytes in the place of a request are answered with a refusal, or closed, and the server lives."""

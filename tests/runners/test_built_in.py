@@ -119,7 +119,7 @@ def test_prefixes(root: str, api: str) -> None:
 
 @pytest.mark.parametrize("replaced", [False, True])
 def test_probes_are_never_throttled(replaced: bool) -> None:
-    """With every place taken /health and /ready answer, those of the user's too; another custom endpoint waits in vain."""
+    """With every place taken /health and /ready answer, those of the user's too; another custom endpoint does not."""
     gate = threading.Event()
     entered = threading.Event()
 

@@ -1,10 +1,10 @@
 """A deployment's life: what is called when, once, in which order, also when something goes wrong."""
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -350,8 +350,14 @@ def test_a_generated_key_is_needed() -> None:
 
 def test_nothing_is_opened_before_the_start() -> None:
     """A deployment that is only made has no thread and no open file, so that it may be forked."""
-    before = threading.active_count(), len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    before = threading.active_count(), open_files()
     deployment = Deployment(hello, {}, layers=())
-    after = threading.active_count(), len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    after = threading.active_count(), open_files()
     assert before == after
     assert isinstance(deployment.service, DeploymentService)
+
+
+def open_files() -> int:
+    """Return how many files this process has open; 0 where the system does not tell."""
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0

@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from asgipipe import Deployment, asgi, pipeline
 from asgipipe.http.types import ASGIApp
-from tests.http.wire import Ask, Reply, ask_app, handshake, invoke, reply, websocket_scope
+from tests.http.wire import Ask, Reply, ask_app, handshake, invoke, reply, until, websocket_scope
 from tests.runners import extras
 from tests.runners.extras import BEARER, KEY, PAGE, Tagging, hello, told
 
@@ -124,11 +124,12 @@ def test_probes_before_the_first_start() -> None:
         assert counted.starts == 0
         first = await reply(app, get("/weather/ready"))
         assert first.problem["detail"] == "The deployment is starting."
-        while (await reply(app, get("/weather/ready"))).status == 503:
-            await asyncio.sleep(0.001)
+        await until(lambda: counted.starts)
+        assert (await reply(app, invoke({}, path="/weather/invoke"))).status == 200
+        assert (await reply(app, get("/weather/ready"))).status == 200
         assert counted.starts == 1
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])

@@ -23,7 +23,7 @@ class Bound:
         add_route(app_runner)
 
 
-class Callable_:
+class Installer:
     def __call__(self, app_runner: BaseDeploymentAppRunner, path: str = "/added") -> None:
         add_route(app_runner, path)
 
@@ -42,7 +42,7 @@ class DuckTyped:
         AddRoute,
         AddRoute(),
         Bound().extend,
-        Callable_(),
+        Installer(),
         DuckTyped,
         DuckTyped(),
         functools.partial(add_route, path="/added"),
@@ -56,7 +56,7 @@ def test_every_kind_of_extension_is_installed(extension: object) -> None:
     assert ask_one(hello, Ask(path="/added"), settings(extension)).body == b"GET /added"
 
 
-@pytest.mark.parametrize("extension", [add_route, AddRoute, Callable_(), "tests.runners.extras:AddRoute"])
+@pytest.mark.parametrize("extension", [add_route, AddRoute, Installer(), "tests.runners.extras:AddRoute"])
 def test_arguments_reach_the_extension(extension: object) -> None:
     """`extension_kwargs` go to the function, or to the constructor of the class."""
     assert ask_one(hello, Ask(path="/elsewhere"), settings(extension, {"path": "/elsewhere"})).status == 200

@@ -188,7 +188,7 @@ def test_built_in_endpoints_are_in_the_framework() -> None:
 @pytest.mark.parametrize("app_kwargs", [{"titel": "x"}, {"debug": True, "on_startup": []}])
 def test_arguments_that_starlette_does_not_take_are_refused(app_kwargs: dict[str, object]) -> None:
     """When the deployment is built, naming the setting and the argument."""
-    with pytest.raises(DefinitionError, match="^app_kwargs raised TypeError: .*(titel|on_startup)"):
+    with pytest.raises(DefinitionError, match=r"^app_kwargs raised TypeError: .*(titel|on_startup)"):
         deployed(hello, {"app_kwargs": app_kwargs})
 
 

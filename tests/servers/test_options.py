@@ -27,6 +27,7 @@ def test_values_get_the_types_that_uvicorn_declares() -> None:
         ("log_config", None, "use log_level"),
         ("lifespan", "off", "start and stop with the server"),
         ("http", "h11", "slow and large requests"),
+        ("limit_concurrency", 5, "use max_concurrency"),
     ],
 )
 def test_arguments_that_would_not_work_are_refused(name: str, value: object, reason: str) -> None:

@@ -21,7 +21,7 @@ RUN = invoke({})
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_the_state_is_what_on_init_returned(is_async: bool) -> None:
-    """Once per process, with its kwargs; every run sees the same object, and on_cleanup is given it with its own kwargs."""
+    """Once per process, with its kwargs; every run sees the same object, and on_cleanup gets it with its own kwargs."""
     calls: list[object] = []
 
     def load(size: int) -> dict[str, int]:

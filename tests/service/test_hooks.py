@@ -37,7 +37,7 @@ async def coroutine(value: int = 1) -> int:
     return value + 1
 
 
-class Callable_:
+class Adder:
     def __call__(self, value: int = 1) -> int:
         return value + 1
 
@@ -45,7 +45,7 @@ class Callable_:
         return value + 1
 
 
-class AsyncCallable:
+class AsyncAdder:
     async def __call__(self, value: int = 1) -> int:
         return value + 1
 
@@ -53,9 +53,9 @@ class AsyncCallable:
 HOOKS: list[Hook] = [
     sync,
     coroutine,
-    Callable_(),
-    Callable_().method,
-    AsyncCallable(),
+    Adder(),
+    Adder().method,
+    AsyncAdder(),
     functools.partial(sync),
     functools.partial(coroutine),
     lambda value=1: coroutine(value),
@@ -137,7 +137,7 @@ def test_a_hanging_async_hook_is_cut() -> None:
 def test_a_hanging_sync_hook_is_left_behind() -> None:
     """The start fails in time, though its thread goes on."""
     gate = threading.Event()
-    with pytest.raises(StartupError, match="did not finish within 0.02 s"):
+    with pytest.raises(StartupError, match=r"did not finish within 0\.02 s"):
         call(gate.wait, LONG, timeout=0.02)
     gate.set()
 

@@ -1,7 +1,7 @@
 """CORS for configured origins (https://fetch.spec.whatwg.org/#http-cors-protocol), in front of any framework.
 
-Starlette's middleware refuses a preflight with plain text, and gives its CORS headers to answers for origins that are not on
-the list as well.
+Starlette's middleware refuses a preflight with plain text, and gives its CORS headers to answers for origins that are
+not on the list as well.
 """
 
 import re

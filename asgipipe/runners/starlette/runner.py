@@ -75,11 +75,12 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
 
     def key_needed(self, scope: Scope) -> bool | None:
         found: bool | None = None
-        for route in self._other_routes():
+        for route in self.asgi_app.router.routes:  # in the order in which Starlette tries them
             match, _ = route.matches(scope)
+            ours = isinstance(route, OwnRoute)
             if match is Match.FULL:
-                return all(route is not each for each in self._open)
-            if match is Match.PARTIAL:
+                return None if ours else all(route is not each for each in self._open)
+            if match is Match.PARTIAL and not ours:
                 found = True
         return found
 

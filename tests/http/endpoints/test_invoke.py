@@ -40,8 +40,9 @@ def configured(config: Config, default: list[float] = []) -> float:  # noqa: B00
     ],
 )
 def test_no_infinity_gets_in(body: bytes, place: list[str | int]) -> None:
-    """A number that is infinite once it is read is refused where it stands, also inside models, whose own settings allow
-    it, and whatever the parameter is called."""
+    """A number that is infinite once it is read is refused where it stands, also inside models, whose own settings
+    allow it, and whatever the parameter is called.
+    """
     (error,) = ask_one(configured, invoke(body)).problem["errors"]
     assert error == {"loc": place, "msg": "Input should be a finite number", "type": "finite_number"}
 
@@ -81,7 +82,16 @@ def test_what_a_validator_says_is_bounded(text: str) -> None:
     assert len(answer.problem["errors"][0]["msg"]) <= 500
 
 
-@pytest.mark.parametrize("error", [KeyError("/srv/secret"), TypeError("/srv/secret"), ZeroDivisionError(), RuntimeError("/srv/secret"), ValueError("\ud800")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("/srv/secret"),
+        TypeError("/srv/secret"),
+        ZeroDivisionError(),
+        RuntimeError("/srv/secret"),
+        ValueError("\ud800"),
+    ],
+)
 def test_a_validator_that_fails(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """Anything else it raises is a failure of the server's: a 500 that says nothing, and a log record that says why."""
 
@@ -106,7 +116,9 @@ def test_a_type_without_json_form() -> None:
     def served(x: Socket) -> int:
         return 1
 
-    with pytest.raises(DefinitionError, match=r"pipeline 'served': parameter 'x' has type .*Socket, which has no JSON form"):
+    with pytest.raises(
+        DefinitionError, match=r"pipeline 'served': parameter 'x' has type .*Socket, which has no JSON form"
+    ):
         _ = as_pipeline(served).contract
 
 
@@ -116,7 +128,9 @@ def test_pydantics_own_words_are_kept() -> None:
     def constrained(x: Annotated[int, Field(discriminator="a")]) -> int:
         return 1
 
-    with pytest.raises(DefinitionError, match="parameter 'x' has type int, which cannot be served: .*discriminated union"):
+    with pytest.raises(
+        DefinitionError, match=r"parameter 'x' has type int, which cannot be served: .*discriminated union"
+    ):
         _ = as_pipeline(constrained).contract
 
 
@@ -175,7 +189,10 @@ class Row(BaseModel):
 
 HOSTILE = {
     "wrong items": ("list[int]", "b'{\"parameters\":{\"x\":[' + b'\"\",' * (MIB // 3) + b'1]}}'"),
-    "wrong items in a model": ("dict[str, Row]", "b'{\"parameters\":{\"x\":{\"a\":{\"values\":[' + b'\"\",' * (MIB // 3) + b'1]}}}}'"),
+    "wrong items in a model": (
+        "dict[str, Row]",
+        'b\'{"parameters":{"x":{"a":{"values":[\' + b\'"",\' * (MIB // 3) + b\'1]}}}}\'',
+    ),
     "a union": ("int | str | list[bool]", "b'{\"parameters\":{\"x\":[' + b'[],' * (MIB // 3) + b'1]}}'"),
     "unknown members": ("int", "b'{\"parameters\":{' + b','.join(b'\"%x\":1' % i for i in range(MIB // 10)) + b'}}'"),
     "an unknown member": ("int", "b'{\"zzz\":[' + b'[],' * (MIB // 3) + b'1]}'"),
@@ -320,7 +337,7 @@ class Client:
     def __init__(self, app: ASGIApp, asked: Ask) -> None:
         self.inbox: asyncio.Queue[Message] = asyncio.Queue()
         self.sent: list[Message] = []
-        self.task = asyncio.create_task(app(http_scope(asked), self.inbox.get, self._send))  # type: ignore[arg-type]  # a coroutine
+        self.task = asyncio.ensure_future(app(http_scope(asked), self.inbox.get, self._send))
 
     async def _send(self, message: Message) -> None:
         self.sent.append(message)
@@ -522,7 +539,12 @@ def test_the_deadline_of_the_deployment() -> None:
 
 def test_no_deadline() -> None:
     """With `request_timeout: null` only a request's own timeout counts."""
-    within, late = ask(typed, {"request_timeout": None}, invoke({"parameters": {"name": "a"}}), invoke({"parameters": {"name": "a"}, "timeout": 1e9}))
+    within, late = ask(
+        typed,
+        {"request_timeout": None},
+        invoke({"parameters": {"name": "a"}}),
+        invoke({"parameters": {"name": "a"}, "timeout": 1e9}),
+    )
     assert (within.status, late.status) == (200, 200)
 
 

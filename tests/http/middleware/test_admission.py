@@ -49,7 +49,7 @@ def send(app: ASGIApp, *asked: Ask) -> list[asyncio.Task[Reply]]:
 
 
 def test_overload_is_answered_at_once() -> None:
-    """Of N + Q + 50 requests exactly 50 are refused, with Retry-After, while the others still wait; those all succeed."""
+    """Of N + Q + 50 requests exactly 50 are refused, with Retry-After, while the others wait; those all succeed."""
 
     async def main() -> None:
         async with gated_deployment() as deployment:
@@ -177,7 +177,9 @@ async def _nothing(message: object) -> None:
     raise AssertionError("who waits is not answered")
 
 
-@pytest.mark.parametrize("asked", [invoke(b"{"), invoke({"parameters": {"y": 1}}), Ask("GET", "/invoke"), Ask("POST", "/nothing")])
+@pytest.mark.parametrize(
+    "asked", [invoke(b"{"), invoke({"parameters": {"y": 1}}), Ask("GET", "/invoke"), Ask("POST", "/nothing")]
+)
 def test_a_refusal_gives_its_place_back(asked: Ask) -> None:
     """Whatever becomes of a request, its place is free afterwards."""
 

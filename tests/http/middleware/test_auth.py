@@ -3,8 +3,8 @@ import base64
 from collections.abc import Sequence
 
 import pytest
-from starlette.websockets import WebSocket
 from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
 
 from asgipipe import EndpointSpec
 from asgipipe.http.types import Scope
@@ -101,7 +101,9 @@ def test_the_open_list(path: str, method: str) -> None:
     assert [reply.status for reply in ask(echo, {"auth_key": KEY}, *asked)] == [200, 200]
 
 
-@pytest.mark.parametrize("path", ["/invoke", "/info", "/metrics", "/status", "/nothing", "/health/", "//health", "/HEALTH", "/health%2f"])
+@pytest.mark.parametrize(
+    "path", ["/invoke", "/info", "/metrics", "/status", "/nothing", "/health/", "//health", "/HEALTH", "/health%2f"]
+)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "PUT", "BREW"])
 def test_everything_else_is_closed(path: str, method: str) -> None:
     """What is served, what is not, and what looks like an open path are 401 alike, so that nothing can be found out."""
@@ -203,7 +205,17 @@ def test_a_handshake_with_a_key(headers: Sequence[tuple[bytes, bytes]], subproto
 
 @pytest.mark.parametrize(
     "subprotocols",
-    [[], ["chat"], [KEY], [f"bearer.{KEY}"], [encoded("wrong")], ["bearer."], ["bearer.!!!"], ["bearer.\xff"], ["bearer.А"]],
+    [
+        [],
+        ["chat"],
+        [KEY],
+        [f"bearer.{KEY}"],
+        [encoded("wrong")],
+        ["bearer."],
+        ["bearer.!!!"],
+        ["bearer.\xff"],
+        ["bearer.А"],
+    ],
 )
 @pytest.mark.parametrize("path", ["/ws", "/nothing"])
 def test_a_handshake_without_a_key(path: str, subprotocols: Sequence[str]) -> None:

@@ -1,8 +1,9 @@
+import pytest
+
 from asgipipe import EndpointSpec
 from asgipipe.http.types import Receive, Scope, Send
+from asgipipe.settings import EndpointMethod
 from tests.http.wire import SECURE_HEADERS, Ask, Reply, ask, ask_one, invoke
-
-import pytest
 
 OURS = b"https://app.example"
 OTHER = b"https://evil.example"
@@ -30,7 +31,7 @@ def cors_headers(reply: Reply) -> dict[bytes, bytes]:
 
 
 def test_an_allowed_origin_may_read_the_answer() -> None:
-    """The origin is named, the useful headers are exposed, and caches are told that the answer depends on the origin."""
+    """The origin is named, the useful headers are exposed, and caches are told that the answer depends on it."""
     reply = ask_one(double, invoke({}, FROM_OURS), CORS)
     assert cors_headers(reply) == {
         b"access-control-allow-origin": OURS,
@@ -39,7 +40,9 @@ def test_an_allowed_origin_may_read_the_answer() -> None:
     assert reply.header(b"vary") == b"Accept, Prefer, Origin"
 
 
-@pytest.mark.parametrize("origin", [OTHER, b"null", b"https://app.example.evil.example", b"https://app.example:444", b"\xff", b""])
+@pytest.mark.parametrize(
+    "origin", [OTHER, b"null", b"https://app.example.evil.example", b"https://app.example:444", b"\xff", b""]
+)
 def test_another_origin_gets_no_cors_header(origin: bytes) -> None:
     """The request is answered, since it is the browser that keeps the answer from the page, but with no CORS header."""
     reply = ask_one(double, invoke({}, (b"origin", origin)), CORS)
@@ -57,7 +60,7 @@ def test_without_an_origin_there_is_no_cors_header() -> None:
 
 @pytest.mark.parametrize("settings", [{}, {**CORS, "include_default_middleware": ["SECURE_HEADERS"]}])
 def test_cors_can_be_off(settings: dict[str, object]) -> None:
-    """With no origin configured, or the middleware left out, there is no CORS header, and OPTIONS is a method like others."""
+    """With no origin configured, or without the middleware, there is no CORS header, and OPTIONS is like any method."""
     answer, refused = ask(double, settings, invoke({}, FROM_OURS), preflight())
     assert cors_headers(answer) == {}
     assert (refused.status, cors_headers(refused)) == (405, {})
@@ -81,7 +84,11 @@ def test_refusals_and_failures_have_cors_headers(asked: Ask, status: int) -> Non
     def broken() -> None:
         raise ValueError("inside")
 
-    settings = {**CORS, "auth_key": "k", "custom_endpoints": [EndpointSpec(path="/broken", method="GET", handler=broken)]}
+    settings = {
+        **CORS,
+        "auth_key": "k",
+        "custom_endpoints": [EndpointSpec(path="/broken", method=EndpointMethod.GET, handler=broken)],
+    }
     reply = ask_one(double, asked, settings)
     assert reply.status == status
     assert cors_headers(reply)[b"access-control-allow-origin"] == OURS
@@ -121,7 +128,9 @@ def test_a_refused_preflight_is_a_problem(asked: Ask, named: str) -> None:
 
 def test_the_lists_are_what_counts() -> None:
     """Methods and headers of the settings are allowed, those of the defaults are then not."""
-    settings = {"cors": {"allow_origins": ["https://app.example"], "allow_methods": ["GET"], "allow_headers": ["X-Mine"]}}
+    settings = {
+        "cors": {"allow_origins": ["https://app.example"], "allow_methods": ["GET"], "allow_headers": ["X-Mine"]}
+    }
     allowed, no_method, no_header = ask(
         double,
         settings,
@@ -145,7 +154,9 @@ def test_everything_can_be_allowed() -> None:
     assert {b"x-any", b"x-more"} <= set(names)
 
 
-@pytest.mark.parametrize("asked", [preflight(OTHER, b"PO\x00ST"), preflight(OTHER, headers=b"a\xff"), preflight(OTHER, headers=b"a," * 4000)])
+@pytest.mark.parametrize(
+    "asked", [preflight(OTHER, b"PO\x00ST"), preflight(OTHER, headers=b"a\xff"), preflight(OTHER, headers=b"a," * 4000)]
+)
 def test_nothing_strange_is_repeated(asked: Ask) -> None:
     """Also where everything is allowed, only names of a sane form and number are put into the answer."""
     reply = ask_one(double, asked, {"cors": {"allow_origins": ["*"], "allow_methods": ["*"], "allow_headers": ["*"]}})
@@ -177,7 +188,7 @@ def test_vary_of_the_application_is_kept() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
-    spec = EndpointSpec(path="/mine", method="GET", handler=endpoint, native=True)
+    spec = EndpointSpec(path="/mine", method=EndpointMethod.GET, handler=endpoint, native=True)
     reply = ask_one(double, Ask("GET", "/mine", [FROM_OURS]), {**CORS, "custom_endpoints": [spec]})
     assert reply.status == 200
     assert reply.header(b"vary") == b"Cookie, Origin"

@@ -72,7 +72,9 @@ def echo(x: int = 1) -> int:
     return x
 
 
-async def raising(app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, error: Callable[[], BaseException]) -> None:
+async def raising(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, error: Callable[[], BaseException]
+) -> None:
     if scope["path"] == "/invoke":
         raise error()
     await app(scope, receive, send)
@@ -102,8 +104,9 @@ def settings_with(place: str, error: Callable[[], BaseException]) -> dict[str, o
 @pytest.mark.parametrize("place", ["middleware", "async endpoint", "sync endpoint", "native endpoint"])
 @pytest.mark.parametrize("kind", MATRIX)
 def test_whatever_is_raised_is_a_problem(place: str, kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever user code raises, wherever: a 500 that says nothing of the inside, every header, one bounded log record, and
-    the server goes on."""
+    """Whatever user code raises, wherever: a 500 that says nothing of the inside, every header, one bounded log record,
+    and the server goes on.
+    """
     failed, after = ask(echo, settings_with(place, MATRIX[kind]), invoke(), Ask("GET", "/health"))
     assert failed.problem == INTERNAL
     assert all(len(failed.all(name)) == 1 for name in SECURE_HEADERS)
@@ -150,7 +153,12 @@ def test_a_refusal_of_the_users_is_sent_as_it_is(caplog: pytest.LogCaptureFixtur
 
 
 @pytest.mark.parametrize(
-    "error", [BadRequestError("\ud800"), BadRequestError("x", extra={"x": object()}), BadRequestError("x", errors=[{"m": "\udfff"}])]
+    "error",
+    [
+        BadRequestError("\ud800"),
+        BadRequestError("x", extra={"x": object()}),
+        BadRequestError("x", errors=[{"m": "\udfff"}]),
+    ],
 )
 def test_a_refusal_without_json_form(error: HTTPError, caplog: pytest.LogCaptureFixture) -> None:
     """What cannot be written as JSON is a failure of the server's."""
@@ -161,7 +169,9 @@ def test_a_refusal_without_json_form(error: HTTPError, caplog: pytest.LogCapture
 
 def test_the_log_has_the_request_id(caplog: pytest.LogCaptureFixture) -> None:
     """A failure can be found by the id that its client was given."""
-    answer = ask_one(echo, invoke(None, (b"x-request-id", b"abc-1")), settings_with("middleware", lambda: ValueError("x")))
+    answer = ask_one(
+        echo, invoke(None, (b"x-request-id", b"abc-1")), settings_with("middleware", lambda: ValueError("x"))
+    )
     assert answer.header(b"x-request-id") == b"abc-1"
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "abc-1" in record.getMessage()
@@ -209,7 +219,7 @@ def test_the_servers_cancellation_passes() -> None:
         spec = EndpointSpec(path="/wait", method=EndpointMethod.GET, handler=waiting)
         app = deployed(echo, {"custom_endpoints": [spec]})
         async with lifespan(app):
-            task = asyncio.create_task(app(http_scope(Ask("GET", "/wait")), asyncio.Queue().get, send))
+            task = asyncio.ensure_future(app(http_scope(Ask("GET", "/wait")), asyncio.Queue().get, send))
             await entered.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -227,13 +237,15 @@ def test_the_servers_cancellation_passes() -> None:
 @pytest.mark.parametrize("is_async", [True, False])
 @pytest.mark.parametrize("kind", MATRIX)
 def test_whatever_a_pipeline_raises_is_an_envelope(is_async: bool, kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A run that raised anything at all is a 500 envelope with a bounded message, valid JSON, and a log record of its run."""
+    """A run that raised anything at all is a 500 envelope with a bounded message, and has a log record of its own."""
 
     def plain(x: int = 1) -> int:
-        raise MATRIX[kind]()
+        error = MATRIX[kind]()
+        raise error
 
     async def coroutine(x: int = 1) -> int:
-        raise MATRIX[kind]()
+        error = MATRIX[kind]()
+        raise error
 
     failed, after = ask(coroutine if is_async else plain, {}, invoke(), Ask("GET", "/health"))
     envelope = failed.json()
@@ -250,8 +262,9 @@ def test_whatever_a_pipeline_raises_is_an_envelope(is_async: bool, kind: str, ca
 
 
 def test_a_message_is_the_pipelines_own() -> None:
-    """The message of the exception is given to the client, unless `error_messages` says otherwise; a lone surrogate in it
-    becomes a question mark."""
+    """The message of the exception is given to the client, unless `error_messages` says otherwise; a lone surrogate in
+    it becomes a question mark.
+    """
 
     def failing(text: str = "plain") -> int:
         raise ValueError({"plain": "no such city", "surrogate": "a\ud800b"}[text])

@@ -1,10 +1,10 @@
+import asyncio
+
 import pytest
 
 from asgipipe.http.types import Scope
-from tests.http.wire import Ask, ask_one, deployed, handshake, invoke, websocket_scope
 from tests.conftest import lifespan
-
-import asyncio
+from tests.http.wire import Ask, ask_one, deployed, handshake, invoke, websocket_scope
 
 SETTINGS = {"max_header_count": 10, "max_header_size": 1000, "max_request_body_size": 100}
 

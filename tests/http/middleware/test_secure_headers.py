@@ -15,7 +15,8 @@ DEFAULTS = {
     "cache": (b"cache-control", b"no-store"),
     "permissions": (
         b"permissions-policy",
-        b"accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()",
+        b"accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), "
+        b"usb=()",
     ),
     "server": (b"server", b"asgipipe"),
 }
@@ -79,7 +80,12 @@ def test_the_applications_own_value_is_kept(name: bytes) -> None:
 
 def test_a_header_given_twice_is_sent_once() -> None:
     """Of several values for one of our headers the last one counts."""
-    own = [(b"x-frame-options", b"SAMEORIGIN"), (b"X-Frame-Options", b"DENY"), (b"set-cookie", b"a"), (b"set-cookie", b"b")]
+    own = [
+        (b"x-frame-options", b"SAMEORIGIN"),
+        (b"X-Frame-Options", b"DENY"),
+        (b"set-cookie", b"a"),
+        (b"set-cookie", b"b"),
+    ]
     reply = ask_one(echo, Ask("GET", "/mine"), {"custom_endpoints": [answering(own)]})
     assert reply.all(b"x-frame-options") == [b"DENY"]
     assert reply.all(b"set-cookie") == [b"a", b"b"]
