@@ -48,7 +48,11 @@ async def started(target: object, settings: Settings | None = None) -> AsyncIter
 
 
 async def run(
-    deployment: Deployment, parameters: dict[str, object] | None = None, *, timeout: float | None = None, listen: bool = False
+    deployment: Deployment,
+    parameters: dict[str, object] | None = None,
+    *,
+    timeout: float | None = None,
+    listen: bool = False,
 ) -> Result:
     """Run the pipeline once; with `listen`, its events are collected."""
     result = Result(Run("", "", {}, Environment(deployment.executor)))

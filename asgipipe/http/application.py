@@ -37,8 +37,8 @@ def layered(
 ) -> ASGIApp:
     """Put the layers around `inner`: CORS, error boundary, limits, auth, admission; `inner` has the user's own in it.
 
-    `keys` open what `open_list` does not; `exempt` paths are never throttled. The error boundary stands inside CORS, so that
-    a 500 has CORS headers too, and admission inside auth, so that nobody without a key takes a place in the queue.
+    `keys` open what `open_list` does not; `exempt` paths are never throttled. The error boundary stands inside CORS, so
+    that a 500 has CORS headers too, and admission inside auth, so that nobody without a key takes a place in the queue.
     """
     included = settings.include_default_middleware
     checks: list[Check] = [

@@ -79,8 +79,8 @@ def require_finite(body: bytes, loc: tuple[str | int, ...] = ("body",)) -> bool:
     """Refuse a JSON body that holds NaN or Infinity (400), or numbers that become infinite when they are read (422).
 
     RFC 8259 has neither, but pydantic lets both through into every model that does not say otherwise. `loc` opens the
-    places of a 422. A body that can hold none of it is not parsed for this. Returns True when the body may hold an integer
-    that is infinite as a float: whether it is read as one, `require_finite_value` can tell afterwards.
+    places of a 422. A body that can hold none of it is not parsed for this. Returns True when the body may hold an
+    integer that is infinite as a float: whether it is read as one, `require_finite_value` can tell afterwards.
     """
     constants = b"NaN" in body or b"Infinity" in body
     long = _may_hold_long_number(body)

@@ -1,8 +1,8 @@
 """One request on its way through the layers.
 
 The layers share this object (`scope["asgipipe"]`) and its one `send`, so that a layer which only adds headers costs an
-assignment, not another wrapped `send`. It lies in the scope because context variables set inside an endpoint do not reach
-outer layers on every framework.
+assignment, not another wrapped `send`. It lies in the scope because context variables set inside an endpoint do not
+reach outer layers on every framework.
 """
 
 from collections.abc import Awaitable, Callable
@@ -52,9 +52,9 @@ NO_DEFAULTS = DefaultHeaders(())
 class Exchange:
     """A request and what is known of its answer.
 
-    `path` lies below the deployment's mount point; `headers` has lower-case names, the last value where one is repeated.
-    `defaults` are added to the answer. `file` is the dashboard's file that let the request in without a key, and that alone
-    may answer it. `release` gives back the request's place among the concurrent ones.
+    `path` lies below the deployment's mount point; `headers` has lower-case names, the last value where one is
+    repeated. `defaults` are added to the answer. `file` is the dashboard's file that let the request in without a key,
+    and that alone may answer it. `release` gives back the request's place among the concurrent ones.
     """
 
     __slots__ = ("_send", "defaults", "file", "headers", "path", "release", "request_id", "started", "status")
@@ -92,8 +92,8 @@ class Exchange:
     async def _send_large(self, message: Message) -> None:
         """Send a last piece that is large in two messages.
 
-        Servers wait for their client before the message that follows a large one, not after it. So an answer that nobody
-        takes keeps its request in its place, and such answers cannot become more than there are places.
+        Servers wait for their client before the message that follows a large one, not after it. So an answer that
+        nobody takes keeps its request in its place, and such answers cannot become more than there are places.
         """
         await self._send({**message, "more_body": True})
         await self._send({"type": message["type"], "body": b""})
@@ -111,8 +111,8 @@ def exchange_of(scope: Scope) -> Exchange:
 def local_path(scope: Scope) -> str:
     """Return the path below the mount point.
 
-    The one place that knows about `root_path`: the ASGI specification and uvicorn have it at the front of `path`, gunicorn's
-    ASGI worker and hypercorn leave `path` bare.
+    The one place that knows about `root_path`: the ASGI specification and uvicorn have it at the front of `path`,
+    gunicorn's ASGI worker and hypercorn leave `path` bare.
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")

@@ -23,9 +23,9 @@ class State(Enum):
 class Lifecycle:
     """Enters `resources()` at the start and leaves it at the stop, both in one holder task.
 
-    anyio's task groups, and whatever else a user's hook opens, must be left in the task that entered them, while start and
-    stop may be asked for by different tasks. Concurrent starts share one attempt; after a failed one the next start tries
-    again; each successful `start` needs its `stop`, and the last of those stops.
+    anyio's task groups, and whatever else a user's hook opens, must be left in the task that entered them, while start
+    and stop may be asked for by different tasks. Concurrent starts share one attempt; after a failed one the next start
+    tries again; each successful `start` needs its `stop`, and the last of those stops.
 
     `active` is the number of requests in progress, `ready` whether more may come.
     """

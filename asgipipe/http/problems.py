@@ -30,8 +30,8 @@ async def send_problem(send: Send, error: HTTPError) -> None:
 async def refuse(scope: Scope, send: Send, error: HTTPError) -> None:
     """Answer a request, or a WebSocket handshake, with a problem.
 
-    A handshake is refused with the problem itself where the server has the `websocket.http.response` extension; elsewhere it
-    is closed before it was accepted, which servers answer with 403.
+    A handshake is refused with the problem itself where the server has the `websocket.http.response` extension;
+    elsewhere it is closed before it was accepted, which servers answer with 403.
     """
     if scope["type"] == "http":
         await send_problem(send, error)

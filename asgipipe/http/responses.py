@@ -7,7 +7,9 @@ HTML = (b"content-type", b"text/html; charset=utf-8")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
-async def respond(send: Send, status: int, content_type: tuple[bytes, bytes], body: bytes, headers: HeaderList = ()) -> None:
+async def respond(
+    send: Send, status: int, content_type: tuple[bytes, bytes], body: bytes, headers: HeaderList = ()
+) -> None:
     """Send one complete answer; `content-length` is added here."""
     await send(
         {

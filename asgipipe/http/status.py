@@ -3,8 +3,8 @@
 from asgipipe.service.deployment import DeploymentResponse
 from asgipipe.settings import DeploymentSettings
 
-# Everything but the free dictionaries of keyword arguments, which may hold secrets nobody can tell from other values, and
-# what differs between servers of the same deployment.
+# Everything but the free dictionaries of keyword arguments, which may hold secrets nobody can tell from other values,
+# and what differs between servers of the same deployment.
 SHOWN = {name for name in DeploymentSettings.model_fields if not name.endswith("_kwargs")}
 _SPEC_KWARGS = {"init_kwargs", "extra_kwargs", "extension_kwargs"}
 

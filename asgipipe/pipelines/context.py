@@ -57,10 +57,10 @@ class Run:
     """One execution of a pipeline, and what came of it.
 
     `parameters` are the validated arguments; `parameters_json` is written before the pipeline can change them, and
-    `outputs_json` when it completed: both are JSON texts of objects. `error` is the exception of a run that did not complete.
-    `listener`, when there is one, receives every event; without it events cost nothing. `deadline` is in seconds of the
-    monotonic clock, `timeout` in seconds from the start. `abandoned` is True while a thread still works on a run that nobody
-    waits for; `on_thread_end` is then called when that thread has ended.
+    `outputs_json` when it completed: both are JSON texts of objects. `error` is the exception of a run that did not
+    complete. `listener`, when there is one, receives every event; without it events cost nothing. `deadline` is in
+    seconds of the monotonic clock, `timeout` in seconds from the start. `abandoned` is True while threads still work on
+    a run that nobody waits for; `on_thread_end` is then called when the last of them has ended.
     """
 
     # Defaults live in the class: a run that needs none of them pays for none of them.

@@ -107,8 +107,8 @@ def _fulfil(future: Future[object], step: StepLike, args: tuple[object, ...], kw
         # asyncio refuses a StopIteration as a future's exception, and the waiter would hang (bpo-26221).
         future.set_exception(RuntimeError(f"the step raised StopIteration: {error}"))
     except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
-        # Awaited in a task of its own (gather, TaskGroup), the first two would stop the event loop and with it the server;
-        # the third would close the coroutine that awaits it.
+        # Awaited in a task of its own (gather, TaskGroup), the first two would stop the event loop and with it the
+        # server; the third would close the coroutine that awaits it.
         future.set_exception(StepExitError(step.name, error))
     except BaseException as error:  # boundary: the exception belongs to whoever reads the future
         future.set_exception(error)

@@ -27,8 +27,8 @@ class Step(Generic[P, R_co]):
     """A function decorated with `@step`.
 
     Outside a run it is the plain function. Inside one it returns the value itself; a generator's items become
-    `output_delta` events, and its value is the joined text for `Iterator[str]`, else the list. An async step called from a
-    sync pipeline's thread is awaited on the run's event loop.
+    `output_delta` events, and its value is the joined text for `Iterator[str]`, else the list. An async step called
+    from a sync pipeline's thread is awaited on the run's event loop.
     """
 
     __asgipipe_step__ = True
@@ -156,9 +156,7 @@ class Step(Generic[P, R_co]):
         return cast(R_co, self._call_sync(run, args, kwargs))
 
     @overload
-    def submit(
-        self: "Step[P, Coroutine[object, object, T]]", *args: P.args, **kwargs: P.kwargs
-    ) -> "StepFuture[T]": ...
+    def submit(self: "Step[P, Coroutine[object, object, T]]", *args: P.args, **kwargs: P.kwargs) -> "StepFuture[T]": ...
     @overload
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "StepFuture[R_co]": ...
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "StepFuture[Any]":
@@ -222,8 +220,8 @@ class Step(Generic[P, R_co]):
 
     def _refuse_on_loop(self) -> NoReturn:
         raise DefinitionError(
-            f"step {self.name!r} has retries or a timeout and is sync: called on the event loop it would block every other"
-            f" run; make it async, or call it as `await {self.name}.submit(...)`"
+            f"step {self.name!r} has retries or a timeout and is sync: called on the event loop it would block every "
+            f"other run; make it async, or call it as `await {self.name}.submit(...)`"
         )
 
     def _in_time(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
@@ -306,9 +304,7 @@ class StreamCall(Awaitable[object]):
 
     __slots__ = ("_args", "_kwargs", "_run", "_step")
 
-    def __init__(
-        self, step: Step[P, R], run: Run, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> None:
+    def __init__(self, step: Step[P, R], run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         self._step: Step[..., object] = cast("Step[..., object]", step)
         self._run = run
         self._args = args
@@ -379,9 +375,9 @@ def step(
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
     """Make a function a step.
 
-    `retries` is how often it is tried again after an exception (default 0), with `retry_delay` seconds between (default 0).
-    `timeout` is the limit of one attempt in seconds (default none); an async step is cancelled at it, a sync one is left
-    behind in its thread, which stays occupied until it ends.
+    `retries` is how often it is tried again after an exception (default 0), with `retry_delay` seconds between
+    (default 0). `timeout` is the limit of one attempt in seconds (default none); an async step is cancelled at it, a
+    sync one is left behind in its thread, which stays occupied until it ends.
     """
 
     def decorate(function: Callable[P, R]) -> Step[P, R]:

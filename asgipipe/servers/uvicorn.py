@@ -204,7 +204,7 @@ class _Server(uvicorn.Server):
                     loop.run_until_complete(main)
                 except (SystemExit, KeyboardInterrupt) as error:
                     if not main.done():
-                        logger.error("a task or callback raised what ends a process; it is ignored\n%s", traceback_of(error))
+                        logger.error("a task raised what ends a process, which goes on\n%s", traceback_of(error))
             main.result()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -50,8 +50,9 @@ class DeploymentResponse(BaseModel):
 class BaseDeploymentService(ABC):
     """Runs the pipeline of one deployment in this process.
 
-    A service of your own (`deployment_service_class`) subclasses this, or DeploymentService below to change a part of what
-    it does. All methods are called on the event loop of the deployment. `options` are the `deployment_service_kwargs`.
+    A service of your own (`deployment_service_class`) subclasses this, or DeploymentService below to change a part of
+    what it does. All methods are called on the event loop of the deployment. `options` are the
+    `deployment_service_kwargs`.
     """
 
     def __init__(
@@ -95,8 +96,8 @@ class BaseDeploymentService(ABC):
     ) -> Run:
         """Run the pipeline once with validated parameters and return what came of it.
 
-        `timeout` is in seconds and can only shorten `request_timeout`. Raises nothing of the pipeline's: a run that fails
-        is returned too.
+        `timeout` is in seconds and can only shorten `request_timeout`. Raises nothing of the pipeline's: a run that
+        fails is returned too.
         """
 
     @abstractmethod

@@ -192,7 +192,7 @@ RAISERS = {
 def raise_it(kind: str) -> None:
     if kind == "RecursionError":
         recurse()
-    raise RAISERS[kind]()
+    raise RAISERS[kind]
 
 
 @pipeline

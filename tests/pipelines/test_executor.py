@@ -212,11 +212,11 @@ def test_an_abandoned_call_that_has_not_begun_never_begins() -> None:
             task = asyncio.ensure_future(executor.run(lambda: begun.append(2)))
             await asyncio.sleep(0)
             task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
             abandoned.abandoned = True
             gate.set()
             await ends.all()
-            with pytest.raises(asyncio.CancelledError):
-                await task
             assert ends.calls[1] is abandoned
             await executor.run(lambda: None)
 
@@ -255,6 +255,29 @@ def test_a_helper_holds_the_slot_of_its_thread() -> None:
             gate.set()
             await executor.run(lambda: None)
             assert waiting.begun
+
+    asyncio.run(main())
+
+
+def test_a_helper_of_a_helper_holds_the_slot_too() -> None:
+    """A thread that was left behind by one that ended in time is not forgotten."""
+
+    async def main() -> None:
+        async with started(1) as executor:
+            gate = threading.Event()
+            inner: list[object] = []
+
+            def nested() -> None:
+                inner.append(executor.call_aside(gate.wait, 0.01))
+
+            outer = await executor.run(lambda: executor.call_aside(nested, PATIENCE))
+            assert outer is not None
+            assert inner == [None]
+            waiting = executor.submit(lambda: None)
+            await asyncio.sleep(0.05)
+            assert not waiting.begun
+            gate.set()
+            await executor.run(lambda: None)
 
     asyncio.run(main())
 

@@ -212,7 +212,7 @@ class Load:
         self._port = port
 
     async def run(self, count: int, clients: int, make: Callable[[int], bytes]) -> None:
-        """Send the requests `make(0)` to `make(count - 1)`; one that makes no bytes stands for a connection cut short."""
+        """Send the requests `make(0)` to `make(count - 1)`; empty ones stand for a connection cut short."""
         numbers = iter(range(count))
         await asyncio.gather(*(self._client(numbers, make) for _ in range(clients)))
 

@@ -20,13 +20,13 @@ def chunk(data: bytes) -> bytes:
 
 
 def still_answers(running: Command) -> bool:
-    return raw.ask(running.port, raw.invoke({"values": [1, 2]})).json()["outputs"] == {"output": 2}
+    return raw.ask(running.port, raw.invoke({"values": [1, 2]})).status == 200
 
 
 @needs_peak
 @pytest.mark.parametrize("framing", [f"Content-Length: {4 * LIMIT}", "Transfer-Encoding: chunked"])
 def test_a_body_over_the_limit_is_refused_in_bounded_memory(serve: Serve, framing: str) -> None:
-    """Row 4: four times the allowed body, declared or in chunks, is a 413, and never more than twice the limit is held."""
+    """Row 4: four times the allowed body, declared or in chunks, is a 413, and twice the limit is never held."""
     piece = b" " * (256 * 1024)
     chunked = framing.startswith("T")
     with serve("load.py:numbers") as running, raw.Connection(running.port) as connection:

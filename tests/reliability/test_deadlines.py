@@ -13,7 +13,7 @@ HURRIED = b'{"timeout": 0.1}'
 
 
 def test_deadlines_hold_and_threads_do_not_grow(serve: Serve, notes: Notes) -> None:
-    """Row 11: 300 sync runs past a deadline of 0.1 s are all answered while their threads still wait, in a pool of 4."""
+    """Row 11: 300 sync runs past a deadline of 0.1 s are answered while their threads still wait, in a pool of 4."""
     with serve("gates.py:sync_gate", "--thread-pool-size", POOL) as running, ExitStack() as stack:
         process = psutil.Process(running.process.pid)
         before = process.num_threads()

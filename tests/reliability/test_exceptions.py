@@ -7,9 +7,9 @@ import pytest
 from asgipipe import Deployment, pipeline
 from asgipipe.errors import StartupError
 from tests.reliability import raw
-from tests.reliability.conftest import SERVED, Serve
+from tests.reliability.conftest import SERVED
 from tests.reliability.served.raising import INTERNAL, KINDS, throw
-from tests.servers.command import Command
+from tests.servers.command import Command, serving
 
 PIPELINES = ("sync", "in_place", "asynchronous", "generator", "async_generator", "gathered", "submitted")
 MAX_LINE = 8 * 1024
@@ -22,14 +22,14 @@ def leaks(answer: raw.Answer) -> list[str]:
 
 def unharmed(running: Command) -> bool:
     answer = raw.ask(running.port, raw.request("GET", "/custom/process"))
-    return answer.json() == running.process.pid
+    pid: int = answer.json()
+    return pid == running.process.pid
 
 
-@pytest.fixture
-def running(serve: Serve) -> Iterator[Command]:
-    others = [f"{SERVED / 'raising.py'}:{name}" for name in PIPELINES]
-    with serve("raising.py:custom", *others) as running:
-        assert unharmed(running)
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    targets = [f"{SERVED / 'raising.py'}:{name}" for name in ("custom", *PIPELINES)]
+    with serving(*targets, folder=tmp_path_factory.mktemp("raising")) as running:
         yield running
         assert unharmed(running)
         assert running.stop() == 0, running.output[-3000:]
@@ -62,10 +62,11 @@ def test_endpoints(running: Command, path: str) -> None:
         assert answer.is_problem()
         assert answer.is_secured()
         assert not leaks(answer), kind
+    assert unharmed(running)
 
 
 def test_streams_that_break(running: Command) -> None:
-    """Row 31: a stream that fails in its middle is cut, so that nobody takes it for complete, and the process goes on."""
+    """Row 31: a stream that fails in its middle is cut, so that nobody takes it for complete."""
     for path in ("/middle", "/middle-async"):
         for kind in KINDS:
             with raw.Connection(running.port) as connection:
@@ -73,6 +74,7 @@ def test_streams_that_break(running: Command) -> None:
                 said = connection.rest()
                 assert not said.endswith(b"0\r\n\r\n"), (path, kind)
                 assert INTERNAL.encode() not in said
+    assert unharmed(running)
 
 
 @pytest.mark.parametrize("where", ["X-Before", "X-After"])
@@ -82,6 +84,7 @@ def test_middleware(running: Command, where: str) -> None:
         answer = raw.ask(running.port, raw.request("POST", "/custom/invoke", f"{where}: {kind}"))
         assert answer.status == (500 if where == "X-Before" else 200), kind
         assert not leaks(answer), kind
+    assert unharmed(running)
 
 
 @pytest.mark.parametrize("path", ["/background", "/task", "/callback"])

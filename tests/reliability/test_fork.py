@@ -63,7 +63,7 @@ print("served by", len(seen))
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are read from /proc")
 def test_an_application_made_before_a_fork_serves_after_it(tmp_path: Path, notes: Notes) -> None:
-    """Row 26: importing and building make no thread, hold no lock, open nothing; each child starts, serves and stops."""
+    """Row 26: importing and building start no thread, hold no lock, open nothing; each child serves."""
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-c", PROGRAM, SERVED],
         cwd=tmp_path,

@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 from tests.reliability import raw
 from tests.reliability.conftest import Serve
 from tests.servers.command import Command
@@ -24,10 +26,8 @@ def test_heads_that_are_too_large_are_refused(serve: Serve) -> None:
             raw.request("GET", f"/{huge}"),
             raw.request("GET", f"/health?{huge}"),
         ):
-            try:
+            with suppress(EOFError):  # a client that is still sending may see the close before the answer
                 assert refused(running, sent) in {400, 431}
-            except EOFError:
-                pass  # closed while it was still being sent, which a client may see before the answer
 
 
 def test_a_head_within_its_bytes_may_still_have_too_many_fields(serve: Serve) -> None:

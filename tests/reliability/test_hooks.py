@@ -2,16 +2,16 @@ import signal
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from tests.conftest import free_port
 from tests.reliability import raw
 from tests.reliability.conftest import Notes, Serve
-from tests.servers.command import PATIENCE, Command, command, serving
+from tests.servers.command import PATIENCE, command, serving
 
 START = ["lifespan-begin", "on_init", "on_init-done", "startup_hook", "startup_hook-done"]
 STOP = ["shutdown_hook", "shutdown_hook-done", "on_cleanup", "on_cleanup-done", "lifespan-end"]
@@ -75,7 +75,7 @@ def test_a_start_that_fails_closes_what_it_had_opened(serve: Serve, notes: Notes
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_signal_during_the_start_closes_what_was_opened(serve: Serve, notes: Notes, workers: int) -> None:
-    """Row 22: SIGTERM while a hook is waiting ends every process cleanly, and each thing that was opened is closed once."""
+    """Row 22: SIGTERM while a hook is waiting ends every process cleanly; what was opened is closed once."""
     with serve("hooks.py:hooked", "--workers", workers, NAUGHTY="startup_hook:gate") as running:
         notes.until("startup_hook", workers)
         running.signal(signal.SIGTERM)
@@ -123,7 +123,7 @@ class Knocking:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._knock)
 
-    def __enter__(self) -> "Knocking":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

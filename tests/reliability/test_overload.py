@@ -13,7 +13,7 @@ PLACES, QUEUE, TOO_MANY = 4, 6, 50
 
 @pytest.mark.parametrize("target", ["gates.py:sync_gate", "gates.py:async_gate"])
 def test_exactly_what_is_too_much_is_refused_at_once(serve: Serve, notes: Notes, target: str) -> None:
-    """Rows 1 and 3: of N + Q + 50 clients exactly 50 get a 429 while all others wait, probes are answered, N + Q succeed."""
+    """Rows 1 and 3: of N + Q + 50 clients exactly 50 get a 429 at once, probes are answered, N + Q succeed."""
     limits = ("--max-concurrency", PLACES, "--max-queue", QUEUE)
     with serve(target, *limits) as running, ExitStack() as open_connections:
         port = running.port

@@ -114,7 +114,7 @@ def by_application(answer: raw.Answer) -> bool:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_only_the_open_list_answers_without_the_key(client: Client, key: str) -> None:
-    """Rows 36 and 37: every path in every way it can be written, with every method, is a 401 unless it is listed open."""
+    """Rows 36 and 37: every path, however it is written, with every method, is a 401 unless it is listed open."""
     answered: set[tuple[str, str]] = set()
     for path in (*GUARDED, *OPEN):
         for target in forms(path):
@@ -189,7 +189,7 @@ def test_headers_on_every_status(running: Command) -> None:
 def test_websockets_need_the_key(running: Command) -> None:
     """Row 36: a handshake is refused without the key, in every way to write its path, and open where it is listed."""
     subprotocol = "Y2FuYXJ5LTAxMjM0NTY3ODk"
-    for target in forms("/socket-closed") + ["/missing", "/invoke", "/health/..", "/native-closed"]:
+    for target in [*forms("/socket-closed"), "/missing", "/invoke", "/health/..", "/native-closed"]:
         for key in ("none", "wrong", "non-ASCII"):
             with raw.Connection(running.port) as connection:
                 answer = connection.ask(raw.handshake(target, *KEYS[key]))
@@ -206,7 +206,7 @@ def test_websockets_need_the_key(running: Command) -> None:
 
 
 def test_websocket_limits(running: Command) -> None:
-    """Row 10: a message over a mebibyte closes with 1009, a handler that raises SystemExit closes its own socket only."""
+    """Row 10: a message over a mebibyte closes with 1009, SystemExit in a handler its own socket only."""
     with raw.Connection(running.port) as other:
         assert other.ask(raw.handshake("/socket-open"), head=True).status == 101
         for sent, code in ((large_frame(1024 * 1024 + 1), 1009), (b"\x81\x84\0\0\0\0fail", None)):

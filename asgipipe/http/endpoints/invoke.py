@@ -121,9 +121,7 @@ class InvokeEndpoint:
         self, receive: Receive, parameters: dict[str, object], run_name: str | None, timeout: float | None
     ) -> Run:
         run_id = uuid7()
-        run = asyncio.ensure_future(
-            self._service.invoke(parameters, run_id=run_id, run_name=run_name, timeout=timeout)
-        )
+        run = asyncio.ensure_future(self._service.invoke(parameters, run_id=run_id, run_name=run_name, timeout=timeout))
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait({run, gone}, return_when=asyncio.FIRST_COMPLETED)

@@ -20,8 +20,8 @@ class ErrorBoundaryMiddleware:
     """Answers a refusal with its problem, anything else with a 500 that says nothing about the inside.
 
     SystemExit and KeyboardInterrupt raised by user code end here too: further out they would stop the server. `checks`
-    are the layers that only look at a request and refuse it by raising HTTPError; as plain functions in a row they cost a
-    fraction of nested applications.
+    are the layers that only look at a request and refuse it by raising HTTPError; as plain functions in a row they cost
+    a fraction of nested applications.
     """
 
     def __init__(self, app: ASGIApp, checks: Sequence[Check]) -> None:
@@ -40,7 +40,8 @@ class ErrorBoundaryMiddleware:
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                raise  # the server cancels this request; a CancelledError that user code made up is a failure like others
+                raise  # the server cancels this request; a CancelledError that user code made up is a failure like
+                others
             await self._answer(scope, send, InternalError(), error)
         except BaseException as error:  # boundary: user code may raise anything; it must not reach the server
             await self._answer(scope, send, InternalError(), error)
@@ -51,7 +52,11 @@ class ErrorBoundaryMiddleware:
         if isinstance(answer, InternalError):
             request_id = exchange.request_id.decode("ascii")
             logger.error(
-                "request %s %s failed\n%s", request_id, exchange.path[:200], traceback_of(error), extra={"request_id": request_id}
+                "request %s %s failed\n%s",
+                request_id,
+                exchange.path[:200],
+                traceback_of(error),
+                extra={"request_id": request_id},
             )
         # A response that has begun cannot be mended; returning without its end makes the server close the connection.
         if not exchange.started:

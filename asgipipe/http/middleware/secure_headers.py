@@ -4,12 +4,12 @@ from asgipipe.http.exchange import DefaultHeaders
 from asgipipe.settings import SecureHeadersConfig
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
 
-# The values follow the OWASP Secure Headers Project. HSTS leaves out includeSubDomains: a deployment may be one path of a
-# host, whose other subdomains are not ours to decide about.
+# The values follow the OWASP Secure Headers Project. HSTS leaves out includeSubDomains: a deployment may be one path of
+# a host, whose other subdomains are not ours to decide about.
 _HEADERS = {
     "hsts": (b"strict-transport-security", "max-age=31536000"),
     "xfo": (b"x-frame-options", "DENY"),

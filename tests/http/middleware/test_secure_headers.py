@@ -15,8 +15,10 @@ DEFAULTS = {
     "cache": (b"cache-control", b"no-store"),
     "permissions": (
         b"permissions-policy",
-        b"accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), "
-        b"usb=()",
+        (
+            b"accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), "
+            b"usb=()"
+        ),
     ),
     "server": (b"server", b"asgipipe"),
 }

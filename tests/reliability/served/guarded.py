@@ -1,7 +1,6 @@
 """A deployment with a key and a route of every kind, one of each kind open."""
 
 import asyncio
-from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -55,6 +54,6 @@ ENDPOINTS = [
 async def guarded(number: int = 1) -> int:
     if number < 0:
         raise ValueError("negative")
-    while number == 0 and not Path("open").exists():
-        await asyncio.sleep(0.005)
+    if number == 0:
+        await asyncio.Event().wait()
     return number

@@ -20,6 +20,10 @@ def note(text: str) -> None:
         file.write(f"{text} {os.getpid()}\n")
 
 
+def gate_is_open() -> bool:
+    return Path("open").exists()
+
+
 def misbehave() -> None:
     if DEED == "exit":
         raise SystemExit(0)
@@ -46,7 +50,7 @@ def async_hook(name: str) -> Callable[[], object]:
         if name == NAUGHTY and DEED == "hang":
             await asyncio.sleep(60)
         if name == NAUGHTY and DEED == "gate":
-            while not Path("open").exists():
+            while not gate_is_open():  # noqa: ASYNC110  # it is opened by another process
                 await asyncio.sleep(0.005)
         elif name == NAUGHTY:
             misbehave()
@@ -75,8 +79,8 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
 )
 async def hooked(wait: bool = False) -> int:
     note("run")
-    while wait:
-        await asyncio.sleep(0.005)
+    if wait:
+        await asyncio.Event().wait()
     return os.getpid()
 
 

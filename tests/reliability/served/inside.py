@@ -19,14 +19,18 @@ class Inside(BaseModel):
     descriptors: int
 
 
+def open_descriptors() -> int:
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.exists() else 0
+
+
 async def inside() -> Inside:
     """Count once everything that could be collected is."""
     gc.collect()
-    descriptors = Path("/proc/self/fd")
     return Inside(
         threads=sorted(thread.name for thread in threading.enumerate()),
         tasks=sorted(getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()),
-        descriptors=len(list(descriptors.iterdir())) if descriptors.exists() else 0,
+        descriptors=open_descriptors(),
     )
 
 

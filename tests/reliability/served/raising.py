@@ -3,13 +3,13 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from asgipipe import pipeline, step
+from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 
 INTERNAL = "internal-7f3a"
 """Stands in every message, which is for the log, and in the case of a pipeline for its own envelope, alone."""
@@ -56,7 +56,8 @@ KINDS: Mapping[str, Callable[[], BaseException]] = {
 
 
 def throw(kind: str) -> None:
-    raise KINDS[kind]()
+    error = KINDS[kind]()
+    raise error
 
 
 # Pipelines
@@ -180,17 +181,9 @@ def process() -> int:
 
 
 tasks: list[asyncio.Task[None]] = []
-Receive = Send = Callable[..., Any]
 
 
-def middleware(app: Callable[..., Any]) -> Callable[..., Any]:
-    async def raising(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        await raising_middleware(app, scope, receive, send)
-
-    return raising
-
-
-async def raising_middleware(app: Callable[..., Any], scope: dict[str, Any], receive: Receive, send: Send) -> None:
+async def raising_middleware(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     headers = dict(scope["headers"]) if scope["type"] == "http" else {}
     if b"x-before" in headers:
         throw(headers[b"x-before"].decode())
