@@ -239,7 +239,7 @@ def cycle() -> object:
 @pytest.mark.parametrize("value", [object(), "\ud800", b"\xff", cycle(), {"a": NoJSON()}, lambda: 1])
 def test_an_output_without_a_json_form_is_named(value: object) -> None:
     """The run fails with the name of the output, never with its value."""
-    with pytest.raises(OutputError, match="^output 'output' of type .* is not serialisable as JSON$"):
+    with pytest.raises(OutputError, match=r"^output 'output' of type .* is not serialisable as JSON$"):
         contract_of(anything).dump_outputs(value)
 
 

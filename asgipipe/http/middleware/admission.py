@@ -12,8 +12,7 @@ _READING = ("GET", "HEAD")
 
 
 class Admission:
-    """`limit` places, `free` of them not taken, and a queue of `queue` more; whoever finds both full is told at
-    once."""
+    """`limit` places, `free` of them not taken, and a queue of `queue` more; who finds both full is told at once."""
 
     def __init__(self, limit: int, queue: int) -> None:
         self.free = limit

@@ -40,8 +40,7 @@ class ErrorBoundaryMiddleware:
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                raise  # the server cancels this request; a CancelledError that user code made up is a failure like
-                others
+                raise  # the server cancels this request; one that user code made up is a failure like others
             await self._answer(scope, send, InternalError(), error)
         except BaseException as error:  # boundary: user code may raise anything; it must not reach the server
             await self._answer(scope, send, InternalError(), error)
