@@ -36,7 +36,6 @@ class PipelineOptions:
     """What `@pipeline` and `with_options` take; hooks and models may be import strings."""
 
     name: str | None = None
-    settings: SettingsLike | None = None
     on_init: Hook | str | None = None
     on_cleanup: Hook | str | None = None
     on_init_kwargs: Mapping[str, object] = field(default_factory=dict)
@@ -244,7 +243,6 @@ def pipeline(
     """
     options = PipelineOptions(
         name=name,
-        settings=settings,
         on_init=on_init,
         on_cleanup=on_cleanup,
         on_init_kwargs=on_init_kwargs or {},
