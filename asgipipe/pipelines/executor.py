@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_PATIENCE = 0.005
+_PATIENCE = 0.02
 """Seconds that a call may wait in the queue before more threads are started. Short calls are served best by one thread,
 because more of them only fight for the interpreter lock (15.0 thousand requests a second with one, 14.4 with two, 13.5
 with four); calls that block need more."""
