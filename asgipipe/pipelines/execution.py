@@ -44,7 +44,7 @@ class Execution:
             self.execute = self._in_place
 
     async def _on_loop(self, run: Run) -> None:
-        task = cast("asyncio.Task[object]", asyncio.current_task())
+        task: asyncio.Task[object] = asyncio.current_task()  # type: ignore[assignment]  # a coroutine runs in a task
         run.on_cancel = task.cancel
         token = current.set((run, None))
         try:
@@ -53,7 +53,7 @@ class Execution:
             if self._streams:
                 value = await drain_async(cast("AsyncGenerator[object, None]", value), run, self._text, None)
             else:
-                value = await cast(Awaitable[object], value)
+                value = await value  # type: ignore[misc]  # an async function's result
             if run.children:
                 await run.settle(cancel=False)
             run.on_cancel = None

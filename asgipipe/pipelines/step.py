@@ -150,8 +150,9 @@ class Step(Generic[P, R_co]):
             finally:
                 current.reset(token)
         if self._is_async:
+            # No cast() here and in _execute: it is a call, and `Awaitable[object]` makes an object, on every step.
             if self._plain_async and not run.inline and _get_running_loop() is not None:
-                return cast(R_co, self._execute(run, args, kwargs))
+                return self._execute(run, args, kwargs)  # type: ignore[return-value]  # R_co is its coroutine
             return cast(R_co, self._call_async(run, args, kwargs))
         return cast(R_co, self._call_sync(run, args, kwargs))
 
@@ -246,7 +247,7 @@ class Step(Generic[P, R_co]):
         token = current.set((run, self.name))
         try:
             if self._plain_async and run.listener is None:
-                return await cast(Awaitable[object], self.function(*args, **kwargs))  # type: ignore[arg-type]  # see above
+                return await self.function(*args, **kwargs)  # type: ignore[arg-type,misc]  # checked by __call__
             return await self._attempt_async(run, args, kwargs)
         except (SystemExit, KeyboardInterrupt) as error:
             # In a task of its own (gather, TaskGroup) either of them would stop the event loop and with it the server.

@@ -202,8 +202,8 @@ class ServedApplication:
 def _spare_collector() -> None:
     """Leave out of every later collection what the start has made.
 
-    Modules, schemas and models live as long as the process. A full collection that walks them all stops every request for
-    10 to 20 ms, which was the p99 of a loaded server: 15 ms before, 5 after.
+    Modules, schemas and models live as long as the process. A full collection that walks them all stops every request
+    for 10 to 20 ms, which was the p99 of a loaded server: 15 ms before, 5 after.
     """
     gc.collect()
     gc.freeze()

@@ -1,7 +1,7 @@
 """POST /invoke: run the pipeline and answer with the envelope."""
 
 import asyncio
-from typing import Annotated, NotRequired, cast
+from typing import Annotated, NotRequired
 from urllib.parse import parse_qs
 
 import pydantic
@@ -62,8 +62,9 @@ class InvokeBody:
             require_finite_value(parameters, ("parameters",))
         if parameters is None:
             parameters = self._defaults()
-        timeout = cast("float | None", request.get("timeout"))
-        return self._contract.arguments(parameters), cast("str | None", request.get("run_name")), timeout
+        run_name: str | None = request.get("run_name")  # type: ignore[assignment]  # validated
+        timeout: float | None = request.get("timeout")  # type: ignore[assignment]  # validated
+        return self._contract.arguments(parameters), run_name, timeout
 
     def _defaults(self) -> object:
         try:
