@@ -15,7 +15,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from asgipipe.http.exposition import BUCKETS, Format, negotiate, render
-from asgipipe.service.metrics import BOUNDS, Metrics, MetricsSnapshot
+from asgipipe.service.histogram import BOUNDS
+from asgipipe.service.metrics import Metrics, MetricsSnapshot
 
 Labels = frozenset[tuple[str, str]]
 Parse = Callable[[str], Iterable[Metric]]

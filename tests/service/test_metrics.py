@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from asgipipe.service.metrics import BOUNDS, METHODS, Histogram, Metrics, MetricsSnapshot, RunStatus
+from asgipipe.service.histogram import BOUNDS, Histogram
+from asgipipe.service.metrics import METHODS, Metrics, MetricsSnapshot, RunStatus
 
 NOW = 1_750_000_000.0
 
