@@ -1,5 +1,6 @@
 import functools
 from pathlib import Path
+from unittest import TestCase
 
 import pytest
 from hypothesis import given
@@ -136,7 +137,7 @@ def test_objects_stay_objects_and_become_import_strings_in_json() -> None:
         {
             "startup_hook": test_settings_are_frozen,
             "shutdown_hook": hook,
-            "custom_endpoints": [EndpointSpec(path="/x", handler=Path.exists)],
+            "custom_endpoints": [EndpointSpec(path="/x", handler=TestCase.setUp)],
             "app_extensions": [{"extension": Extension()}],
         }
     )
@@ -145,7 +146,7 @@ def test_objects_stay_objects_and_become_import_strings_in_json() -> None:
     shown = settings.model_dump(mode="json")
     assert shown["startup_hook"] == f"{__name__}:test_settings_are_frozen"
     assert shown["shutdown_hook"] == "functools:partial"
-    assert shown["custom_endpoints"][0]["handler"] == "pathlib:Path.exists"
+    assert shown["custom_endpoints"][0]["handler"] == "unittest.case:TestCase.setUp"
     assert shown["custom_endpoints"][0]["method"] == "POST"
     assert shown["app_extensions"][0]["extension"].endswith("Extension")
 

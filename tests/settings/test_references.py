@@ -1,6 +1,7 @@
 import functools
 from pathlib import Path
 from typing import Annotated
+from unittest import TestCase
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -62,8 +63,8 @@ def test_flavors() -> None:
     ("value", "expected"),
     [
         ("a:b", "a:b"),
-        (Path, "pathlib:Path"),
-        (Path.exists, "pathlib:Path.exists"),
+        (TestCase, "unittest.case:TestCase"),
+        (TestCase.setUp, "unittest.case:TestCase.setUp"),
         (print, "builtins:print"),
         (functools.partial(print), "functools:partial"),
     ],
@@ -75,7 +76,7 @@ def test_names(value: object, expected: str) -> None:
 
 def test_load() -> None:
     """An import string is imported when asked for; an object is itself."""
-    assert load("pathlib:Path.exists") is Path.exists
+    assert load("unittest.case:TestCase.setUp") is TestCase.setUp
     assert load(print) is print
     with pytest.raises(SourceError, match="nowhere_at_all:x"):
         load("nowhere_at_all:x")
