@@ -61,7 +61,7 @@ def _subprotocol_key(scope: Scope) -> bytes:
     """Browsers cannot set headers on a WebSocket: they send the key as the subprotocol `bearer.<base64url>`."""
     for protocol in scope.get("subprotocols", ()):
         if protocol.startswith(_SUBPROTOCOL):
-            encoded = protocol[len(_SUBPROTOCOL) :]
+            encoded = protocol[len(_SUBPROTOCOL) :].rstrip("=")  # with or without padding
             try:
                 return base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
             except (binascii.Error, ValueError):
