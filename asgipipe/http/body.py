@@ -33,7 +33,7 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit: 
     """
     length = headers.get(b"content-length")
     if length is not None:
-        _check_length(length, limit)
+        check_length(length, limit)
     steps = receive().__await__()
     try:
         pending = next(steps)
@@ -101,10 +101,11 @@ def require_finite_value(value: object, loc: tuple[str | int, ...] = ("body",)) 
         raise refused(errors)
 
 
-def _check_length(length: bytes, limit: int) -> None:
+def check_length(length: bytes, limit: int) -> None:
+    """Refuse a content-length that is no number (400) or beyond `limit` bytes (413)."""
     if not length.isdigit():
-        raise BadRequestError("The content-length is not a number.")
-    if len(length) > 20 or int(length) > limit:
+        raise BadRequestError("The Content-Length is not a number.")
+    if len(length) > 18 or int(length) > limit:
         raise BodyTooLargeError(limit)
 
 

@@ -29,7 +29,6 @@ from asgipipe.errors import DefinitionError
 from asgipipe.pipelines.callables import describe, is_a, is_node, plain_function
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 UNKNOWN: Final = object()
 """Stands for an object that cannot be found without running something."""

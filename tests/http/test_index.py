@@ -8,18 +8,9 @@ from asgipipe import Deployment, DeploymentSettings, pipeline
 from asgipipe.errors import DefinitionError
 from asgipipe.http.index import PipelineIndex, url_name, url_names
 from asgipipe.http.types import Message, Scope
+from tests.http.wire import SECURE_HEADERS
 
-SECURE = {
-    b"strict-transport-security",
-    b"x-frame-options",
-    b"x-content-type-options",
-    b"content-security-policy",
-    b"referrer-policy",
-    b"cache-control",
-    b"permissions-policy",
-    b"server",
-    b"x-request-id",
-}
+SECURE = set(SECURE_HEADERS)
 
 
 @pipeline

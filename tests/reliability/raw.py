@@ -11,19 +11,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from tests.http.wire import SECURE_HEADERS
 from tests.servers.command import PATIENCE
 
-SECURE = (
-    b"strict-transport-security",
-    b"x-frame-options",
-    b"x-content-type-options",
-    b"content-security-policy",
-    b"referrer-policy",
-    b"cache-control",
-    b"permissions-policy",
-    b"server",
-    b"x-request-id",
-)
+SECURE = SECURE_HEADERS
 """The headers that every answer of the application carries once."""
 
 

@@ -1,6 +1,7 @@
 """Limits on what a request may look like, checked before anything is done for it."""
 
-from asgipipe.errors import BadRequestError, BodyTooLargeError, HeadersTooLargeError
+from asgipipe.errors import BadRequestError, HeadersTooLargeError
+from asgipipe.http.body import check_length
 from asgipipe.http.exchange import Exchange
 from asgipipe.http.types import HeaderList, Scope
 
@@ -36,10 +37,7 @@ class Limits:
             raise BadRequestError("A request needs a Host header.")  # RFC 9112, section 3.2
         length = headers.get(b"content-length")
         if length is not None:
-            if not length.isdigit():
-                raise BadRequestError("The Content-Length is not a number.")
-            if len(length) > 18 or int(length) > self._max_body:
-                raise BodyTooLargeError(self._max_body)
+            check_length(length, self._max_body)
 
 
 def _check_doubles(fields: HeaderList) -> None:
