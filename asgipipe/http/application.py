@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import getrandbits
 
 from asgipipe.errors import UserError
-from asgipipe.http.exchange import KEY, NO_DEFAULTS, REQUEST_ID, Exchange, local_path
+from asgipipe.http.exchange import KEY, NO_DEFAULTS, REQUEST_ID, Exchange, local_path, with_complete_path
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.middleware.admission import Admission, AdmissionMiddleware
 from asgipipe.http.middleware.auth import Auth, OpenList
@@ -79,7 +79,10 @@ class Application:
         request_id = headers.get(REQUEST_ID)
         if request_id is None or _SANE_ID(request_id) is None:
             request_id = b"%032x" % getrandbits(128)
-        exchange = scope[KEY] = Exchange(send, local_path(scope), headers, request_id, self._defaults)
+        path = local_path(scope)
+        if scope.get("root_path"):
+            scope = with_complete_path(scope, path)
+        exchange = scope[KEY] = Exchange(send, path, headers, request_id, self._defaults)
         request_id_var.set(request_id)
         lifecycle = self.lifecycle
         lifecycle.active += 1

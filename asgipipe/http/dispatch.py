@@ -1,4 +1,4 @@
-"""The end of the chain: one dictionary look-up for the built-in endpoints, else the framework's own application."""
+"""The end of the chain: one dictionary look-up for endpoints of ours, else the framework's own application."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -112,13 +112,31 @@ def local_path(scope: Scope) -> str:
     """Return the path below the mount point.
 
     The one place that knows about `root_path`: the ASGI specification and uvicorn have it at the front of `path`,
-    gunicorn's ASGI worker and hypercorn leave `path` bare.
+    gunicorn's ASGI worker and hypercorn leave `path` bare. Below a mount of Starlette's only the part that the mount
+    added stands in such a path; `app_root_path` is the part that came from the server.
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     if not root:
         return path
-    root = root.rstrip("/")
-    if path.startswith(root) and (len(path) == len(root) or path[len(root)] == "/"):
-        return path[len(root) :]
-    return path
+    below = _below(path, root.rstrip("/"))
+    if below is None:
+        server: str = scope.get("app_root_path", "").rstrip("/")
+        added = root.removeprefix(server).rstrip("/") if server else ""
+        below = _below(path, added) if added else None
+    return path if below is None else below
+
+
+def _below(path: str, prefix: str) -> str | None:
+    if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"):
+        return path[len(prefix) :]
+    return None
+
+
+def with_complete_path(scope: Scope, local: str) -> Scope:
+    """Return `scope` as the ASGI specification has it: `path` begins with `root_path`.
+
+    Frameworks disagree about bare paths: Starlette takes them, Quart answers 404.
+    """
+    complete = scope["root_path"].rstrip("/") + local
+    return scope if scope["path"] == complete else {**scope, "path": complete}

@@ -179,9 +179,8 @@ class BaseDeploymentAppRunner(ABC):
     def _endpoint(self, spec: EndpointSpec, handler: Handler) -> Endpoint:
         name, path, method = name_of(handler), self.complete(spec.path), spec.method.value
         if wants_framework(handler, self.framework_types):
-            return Endpoint(
-                path, method, self._probed(path, method, self.framework_endpoint(handler)), name, spec.auth_required
-            )
+            app = self._probed(path, method, self.framework_endpoint(handler))
+            return Endpoint(path, method, app, name, spec.auth_required, direct=False)
         settings = self.settings
         bound = bind(
             handler,
@@ -194,7 +193,10 @@ class BaseDeploymentAppRunner(ABC):
         )
         documented = spec.extra_kwargs.get("include_in_schema", True)
         operation = bound.operation if documented else None
-        return Endpoint(path, method, self._probed(path, method, bound.app), name, spec.auth_required, operation)
+        # What the framework is told about a route, such as dependencies of FastAPI's, holds only if it is asked.
+        direct = spec.extra_kwargs.keys() <= {"include_in_schema", "name"} and "{" not in path
+        app = self._probed(path, method, bound.app)
+        return Endpoint(path, method, app, name, spec.auth_required, operation, direct)
 
     def _probed(self, path: str, method: str, app: ASGIApp) -> ASGIApp:
         """In the place of a probe, an endpoint answers like one: however much there is to do."""
@@ -256,7 +258,8 @@ class BaseDeploymentAppRunner(ABC):
         native = any(spec.native for spec in settings.custom_middlewares)
         if native or settings.app_extensions or settings.app_kwargs:
             return FrameworkDispatcher(framework, max_body_size=limit, receive_timeout=timeout)
-        return Dispatcher(table(built_in), framework, max_body_size=limit, receive_timeout=timeout)
+        direct = [*built_in, *(endpoint for endpoint in self._custom if endpoint.direct)]
+        return Dispatcher(table(direct), framework, max_body_size=limit, receive_timeout=timeout)
 
     def _exempt(self, built_in: Iterable[Endpoint]) -> frozenset[str]:
         """Return the paths whose GET is never throttled; of the custom endpoints, those in the place of a probe."""

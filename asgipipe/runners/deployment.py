@@ -42,7 +42,7 @@ class Deployment:
     `target` is a pipeline or any callable, `settings` lie over those of its decorator; the environment (`ASGIPIPE_*`)
     lies over both, and `layers` replace it where the caller has read more places. `keys` are used instead of a
     generated key. `source_root` is where relative paths in the settings start; `metrics_directory` is shared by the
-    workers of a server.
+    workers of a server. `flavor` is the app runner where no setting names one: that of the host's framework, say.
 
     Nothing is started and no thread, lock or file is opened before `start`, so it may be made before a fork. Raises
     SettingsError, SourceError or DefinitionError for everything that cannot be served.
@@ -58,11 +58,12 @@ class Deployment:
         keys: tuple[str, ...] = (),
         source_root: Path | None = None,
         metrics_directory: Path | None = None,
+        flavor: str | None = None,
     ) -> None:
         self.pipeline = as_pipeline(target)
         if settings is not None:
             self.pipeline = self.pipeline.with_options(settings=settings)
-        self.settings = resolve_settings(self.pipeline, layers)
+        self.settings = resolve_settings(self.pipeline, layers, flavor)
         self.name = name or self.pipeline.name
         self.auth_keys = plain(self.settings.auth_key) or keys
         if not self.auth_keys and self.settings.generate_auth_key:
@@ -192,11 +193,17 @@ def load_service(given: object) -> type[BaseDeploymentService]:
         raise DefinitionError(f"{reference_name(given)} is not a subclass of BaseDeploymentService")
 
 
-def resolve_settings(pipeline: Pipeline[..., object], layers: Sequence[Layer] | None = None) -> DeploymentSettings:
-    """Return the settings of `pipeline` under `layers` (by default, the environment); the last layer is on top."""
+def resolve_settings(
+    pipeline: Pipeline[..., object], layers: Sequence[Layer] | None = None, flavor: str | None = None
+) -> DeploymentSettings:
+    """Return the settings of `pipeline` under `layers` (by default, the environment); the last layer is on top.
+
+    `flavor` lies below all of them.
+    """
+    below = [] if flavor is None else [python_layer({"deployment_app_runner_flavor": flavor}, "the host's framework")]
     own = [python_layer(settings, origin) for origin, settings in pipeline.settings_layers]
     above = [environment_layer(os.environ)] if layers is None else layers
-    return resolve([*own, *above]).settings
+    return resolve([*below, *own, *above]).settings
 
 
 def fingerprint(pipeline: Pipeline[..., object]) -> str:

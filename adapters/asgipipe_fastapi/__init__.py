@@ -1,0 +1,1 @@
+"""asgipipe with FastAPI."""
