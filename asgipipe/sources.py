@@ -3,6 +3,8 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from types import ModuleType
 
 from asgipipe.errors import SourceError
@@ -10,10 +12,10 @@ from asgipipe.errors import SourceError
 
 def check(source: str) -> str:
     """Return `source` when it has the form of an import string, without importing anything."""
-    module, _, attribute = source.partition(":") if ":" in source else source.rpartition(".")
-    if not module or not attribute:
+    module, _, path = source.partition(":") if ":" in source else source.rpartition(".")
+    if not module or not path:
         raise SourceError(source, "an import string reads 'package.module:attribute' or 'package.module.attribute'")
-    for part in (*module.split("."), *attribute.split(".")):
+    for part in (*module.split("."), *path.split(".")):
         if not part.isidentifier():
             raise SourceError(source, f"{part!r} is not a Python name")
     return source
@@ -28,13 +30,13 @@ def load(source: str) -> object:
     check(source)
     if ":" in source:
         module_name, _, attributes = source.partition(":")
-        return _attribute(source, import_module(source, module_name), attributes)
+        return attribute(source, import_module(source, module_name), attributes)
     # Dotted form: the longest importable prefix is the module, so that `pkg.mod.Class.method` works.
     parts = source.split(".")
     for end in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:end])
         if _exists(source, module_name):
-            return _attribute(source, import_module(source, module_name), ".".join(parts[end:]))
+            return attribute(source, import_module(source, module_name), ".".join(parts[end:]))
     raise SourceError(source, f"there is no module named {parts[0]!r}")
 
 
@@ -78,16 +80,27 @@ def _exists(source: str, name: str) -> bool:
         raise SourceError(source, failure(name.rpartition(".")[0], error)) from error
 
 
-def _attribute(source: str, module: ModuleType, path: str) -> object:
+def attribute(source: str, module: ModuleType, path: str, candidates: Sequence[str] = ()) -> object:
+    """Return what the dotted `path` leads to in `module`, on behalf of `source`.
+
+    A wrong name is answered with the most similar one there is, else with the first of `candidates`.
+    """
     found: object = module
     for part in path.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
-            owner = getattr(found, "__name__", type(found).__name__)
-            circular = getattr(getattr(module, "__spec__", None), "_initializing", False)
-            hint = " yet: it is still being imported (a circular import)" if circular else ""
-            raise SourceError(source, f"{owner!r} has no attribute {part!r}{hint}") from None
+            raise SourceError(source, _missing(module, found, part, candidates)) from None
         except Exception as error:  # boundary: a module's `__getattr__`, or a property, may raise anything
             raise SourceError(source, f"looking for {part!r} raised {_summary(error)}") from error
     return found
+
+
+def _missing(module: ModuleType, owner: object, name: str, candidates: Sequence[str]) -> str:
+    title = getattr(owner, "__name__", type(owner).__name__)
+    if getattr(getattr(module, "__spec__", None), "_initializing", False):
+        return f"{title!r} has no attribute {name!r} yet: it is still being imported (a circular import)"
+    close = get_close_matches(name, [known for known in dir(owner) if not known.startswith("__")], n=1)
+    if owner is module and not close:
+        close = list(candidates[:1])
+    return f"{title!r} has no attribute {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")

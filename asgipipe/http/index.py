@@ -22,6 +22,7 @@ from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.middleware.auth import Auth
 from asgipipe.http.middleware.errors import Check, ErrorBoundaryMiddleware
 from asgipipe.http.middleware.limits import Limits
+from asgipipe.http.mounting import child_scope
 from asgipipe.http.responses import JSON, respond
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.pipelines.pipeline import Pipeline
@@ -118,8 +119,11 @@ class PipelineIndex:
         deployment = self._mounts.get(prefix)
         if deployment is None:
             return self._own(scope, receive, send)
+        mounted = child_scope(scope, prefix, path[len(prefix) :])
         state = self.states.get(deployment.name)
-        return deployment.asgi_app(_mounted(scope, path, prefix, state), receive, send)
+        if state:
+            mounted["state"] = {**scope.get("state", {}), **state}
+        return deployment.asgi_app(mounted, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._answers.get(exchange_of(scope).path)
@@ -146,15 +150,6 @@ class PipelineIndex:
 def _refuse_unless_all(verdicts: Sequence[bool], word: str) -> None:
     if not all(verdicts):
         raise UnavailableError(f"{verdicts.count(False)} of {len(verdicts)} pipelines are not {word}.")
-
-
-def _mounted(scope: Scope, path: str, prefix: str, state: Mapping[str, object] | None) -> Scope:
-    # Complete paths, as ASGI has them; some servers leave the root path out of `path`.
-    root = scope.get("root_path", "")
-    mounted = {**scope, "root_path": root + prefix, "path": root + path}
-    if state:
-        mounted["state"] = {**scope.get("state", {}), **state}
-    return mounted
 
 
 def _entry(deployment: Indexed, prefix: str) -> dict[str, object]:

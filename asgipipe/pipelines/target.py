@@ -157,23 +157,10 @@ def _raised_at(error: BaseException) -> str | None:
 
 
 def _attribute(target: str, module: ModuleType, path: str) -> object:
-    found: object = module
-    for part in path.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise SourceError(target, _missing(module, found, part)) from None
+    found = sources.attribute(target, module, path, _names(_candidates(module)))
     if not callable(found) and not isinstance(found, Pipeline):
         raise SourceError(target, f"{path!r} is of type {type(found).__name__}, neither a pipeline nor callable")
     return found
-
-
-def _missing(module: ModuleType, owner: object, name: str) -> str:
-    title = getattr(owner, "__name__", type(owner).__name__)
-    close = get_close_matches(name, [known for known in dir(owner) if not known.startswith("__")], n=1)
-    if owner is module and not close:
-        close = list(_names(_candidates(module)))[:1]
-    return f"{title!r} has no attribute {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
 def _only_candidate(target: str, module: ModuleType) -> object:
@@ -212,8 +199,8 @@ def _public_functions(module: ModuleType) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
-def _names(found: list[tuple[str, object]]) -> Iterator[str]:
-    return (name for name, _ in found)
+def _names(found: list[tuple[str, object]]) -> list[str]:
+    return [name for name, _ in found]
 
 
 def _source_root(module: ModuleType) -> Path:
