@@ -4,6 +4,7 @@
     /pipelines    what is served where; needs a key when a deployment does
     /health       200 when all deployments are healthy
     /ready        200 when all deployments are ready
+    /openapi.json describes these; each deployment has a document of its own
 
 A single deployment stands at the root itself, beside `/pipelines`.
 """
@@ -16,13 +17,16 @@ from typing import Protocol
 from pydantic_core import to_json
 
 from asgipipe.errors import DefinitionError, MethodNotAllowedError, NotFoundError, UnavailableError
+from asgipipe.http import operations
 from asgipipe.http.application import Application
+from asgipipe.http.endpoint import Endpoint
 from asgipipe.http.exchange import Exchange, exchange_of, local_path
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.middleware.auth import Auth
 from asgipipe.http.middleware.errors import Check, ErrorBoundaryMiddleware
 from asgipipe.http.middleware.limits import Limits
 from asgipipe.http.mounting import child_scope
+from asgipipe.http.openapi import openapi_document
 from asgipipe.http.responses import JSON, respond
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.pipelines.pipeline import Pipeline
@@ -34,8 +38,9 @@ from asgipipe.settings.deployment import built_in_paths
 PIPELINES = "/pipelines"
 HEALTH = "/health"
 READY = "/ready"
-_OPEN = frozenset((HEALTH, READY))
-_RESERVED = frozenset(path[1:] for path in (PIPELINES, HEALTH, READY))
+OPENAPI = "/openapi.json"
+_OPEN = frozenset((HEALTH, READY, OPENAPI))
+_RESERVED = frozenset(path[1:] for path in (PIPELINES, HEALTH, READY, OPENAPI))
 
 Answer = Callable[[Scope], Awaitable[Mapping[str, object]]]
 
@@ -101,7 +106,7 @@ class PipelineIndex:
         self._mounts = dict(zip(prefixes, deployments, strict=True))
         self._answers: dict[str, Answer] = {PIPELINES: self._pipelines}
         if self._only is None:
-            self._answers |= {HEALTH: self._health, READY: self._ready}
+            self._answers |= {HEALTH: self._health, READY: self._ready, OPENAPI: self._openapi}
         elif _has_own(self._only, PIPELINES):
             self._answers.clear()
         self._own = _layers(self._answer, self._deployments)
@@ -145,6 +150,18 @@ class PipelineIndex:
     async def _ready(self, scope: Scope) -> Mapping[str, object]:
         _refuse_unless_all([deployment.lifecycle.ready for deployment in self._deployments], "ready")
         return {"status": "ready"}
+
+    async def _openapi(self, scope: Scope) -> Mapping[str, object]:
+        return openapi_document(
+            title=", ".join(deployment.name for deployment in self._deployments),
+            description="Several pipelines, each under its name with a document of its own.",
+            version="0.1.0",
+            endpoints=[
+                Endpoint(f"/{name}", "GET", self._answer, name, f"/{name}" not in _OPEN, operation)
+                for name, operation in operations.index_operations().items()
+            ],
+            has_keys=any(deployment.auth_keys for deployment in self._deployments),
+        ) | {"servers": [{"url": "/" + scope.get("root_path", "").strip("/")}]}
 
 
 def _refuse_unless_all(verdicts: Sequence[bool], word: str) -> None:

@@ -207,8 +207,30 @@ def openapi_operation() -> Operation:
     return _reading("openapi", "This document", {"type": "object"}, "An OpenAPI 3.1 document.")
 
 
-def pipelines_operation() -> Operation:
-    return _reading("pipelines", "Which pipelines are served where", {"type": "object"}, "An index of this server.")
+def index_operations() -> dict[str, Operation]:
+    """Return what the index over several deployments answers, by name."""
+    entry = record(
+        {
+            "name": STRING,
+            "deployment_id": STRING,
+            "url": STRING,
+            "invoke_url": NULLABLE_STRING,
+            "docs_url": NULLABLE_STRING,
+            "auth_enabled": {"type": "boolean"},
+            "description": STRING,
+        }
+    )
+    pipelines = record({"pipelines": {"type": "array", "items": entry}})
+    return {
+        "pipelines": _reading("pipelines", "Which pipelines are served where", pipelines, "What is served here."),
+        "health": _reading(
+            "health", "Whether all pipelines are well", record({"status": {"const": "healthy"}}), "They are."
+        ),
+        "ready": _reading(
+            "ready", "Whether all pipelines take requests", record({"status": {"const": "ready"}}), "They do."
+        ),
+        "openapi.json": openapi_operation(),
+    }
 
 
 def _reading(operation_id: str, summary: str, schema: Schema, answer: str) -> Operation:

@@ -72,7 +72,6 @@ class BaseDeploymentService(ABC):
         self.deployment = deployment
         self.executor = executor
         self.metrics = metrics
-        self.state: object = None
         self.started_at = time()
         self.health_checks: list[HealthCheck] = []
 
@@ -154,7 +153,7 @@ class DeploymentService(BaseDeploymentService):
     async def start(self) -> None:
         self.started_at = time()
         if self._on_init is not None:
-            self.state = await call_hook(
+            self._environment.state = await call_hook(
                 self._on_init,
                 (),
                 self.pipeline.options.on_init_kwargs,
@@ -162,7 +161,6 @@ class DeploymentService(BaseDeploymentService):
                 timeout=self.settings.hook_timeout,
                 executor=self.executor,
             )
-        self._environment.state = self.state
         self._initialised = True
 
     async def stop(self) -> None:
@@ -171,7 +169,7 @@ class DeploymentService(BaseDeploymentService):
         if self._on_cleanup is None or not self._initialised:
             return
         self._initialised = False
-        state, self.state, self._environment.state = self.state, None, None
+        state, self._environment.state = self._environment.state, None
         arguments, kwargs = with_argument(self._on_cleanup, state, self.pipeline.options.on_cleanup_kwargs)
         try:
             await call_hook(

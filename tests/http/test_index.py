@@ -1,8 +1,11 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import Any
 
+import jsonschema
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from asgipipe import Deployment, DeploymentSettings, pipeline
 from asgipipe.errors import DefinitionError
@@ -105,6 +108,27 @@ def test_each_deployment_answers_under_its_name(root_path: str, whole: bool) -> 
         scope(f"{prefix}/two/invoke", "POST", root_path),
     )
     assert [answer.document["outputs"] for answer in invoked] == [{"output": 1}, {"output": "two"}]
+
+
+def test_its_document_describes_its_own_paths() -> None:
+    """`/openapi.json` of the index is valid, open, and names what the index itself answers, as it answers it."""
+    served = deployments(None, "secret")
+    document, *replies = [
+        answer.document
+        for answer in answers(
+            PipelineIndex(served),
+            served,
+            scope("/api/openapi.json", root_path="/api"),
+            *(scope(f"/{name}", key="secret") for name in ("pipelines", "health", "ready")),
+        )
+    ]
+    OpenAPIV31SpecValidator(document).validate()  # type: ignore[arg-type]
+    paths: Any = document["paths"]
+    assert set(paths) == {"/pipelines", "/health", "/ready", "/openapi.json"}
+    assert document["servers"] == [{"url": "/api"}]
+    for name, reply in zip(("pipelines", "health", "ready"), replies, strict=True):
+        schema = paths[f"/{name}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        jsonschema.validate(reply, schema)
 
 
 def test_the_list_has_urls_below_the_root_path() -> None:

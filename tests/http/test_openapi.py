@@ -28,7 +28,7 @@ READING = [
     operations.metrics_operation(),
     operations.status_operation(),
     operations.openapi_operation(),
-    operations.pipelines_operation(),
+    operations.index_operations()["pipelines"],
 ]
 
 
