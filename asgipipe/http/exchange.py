@@ -134,9 +134,9 @@ def _below(path: str, prefix: str) -> str | None:
 
 
 def with_complete_path(scope: Scope, local: str) -> Scope:
-    """Return `scope` as the ASGI specification has it: `path` begins with `root_path`.
+    """Return a copy of `scope` as the ASGI specification has it: `path` begins with `root_path`.
 
-    Frameworks disagree about bare paths: Starlette takes them, Quart answers 404.
+    Frameworks disagree about bare paths: Starlette takes them, Quart answers 404. It is a copy because below a mount
+    the scope may be that of another deployment, which keeps its own exchange there.
     """
-    complete = scope["root_path"].rstrip("/") + local
-    return scope if scope["path"] == complete else {**scope, "path": complete}
+    return {**scope, "path": scope["root_path"].rstrip("/") + local}

@@ -276,3 +276,25 @@ def test_the_hosts_handlers_middleware_and_state_stay_its_own() -> None:
     assert [each.all(b"x-passed") for each in (own, inner, page)] == [[b"class"]] * 3
     assert own.header(b"x-frame-options") is None
     assert inner.header(b"x-frame-options") == b"DENY"
+
+
+def test_a_deployment_inside_a_deployment() -> None:
+    """One deployment as the native endpoint of another: both answer, each with its own key and headers once."""
+    inner = Deployment(hello, {"auth_key": "inner"}, layers=()).asgi_app
+    outer = {"auth_key": "outer", "custom_endpoints": [{"path": "/in", "handler": inner, "native": True}]}
+    app = Deployment(hello, outer, layers=()).asgi_app
+
+    async def main() -> list[Reply]:
+        key = (b"authorization", b"Bearer outer")
+        return [
+            await reply(app, invoke({}, key)),
+            await reply(app, invoke({}, key, path="/in/invoke")),
+            await reply(app, get("/in/health", key)),
+            await reply(app, invoke({}, path="/in/invoke")),
+        ]
+
+    replies = asyncio.run(main())
+    assert [each.status for each in replies] == [200, 401, 200, 401]
+    for each in replies:
+        assert each.header(b"x-request-id") is not None
+        assert each.header(b"server") == b"asgipipe"
