@@ -15,7 +15,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def scope(method: str = "POST", path: str = "/invoke", body: bytes = workload.BODY) -> Scope:
+def scope(path: str, body: bytes) -> Scope:
     """Return the scope that uvicorn makes of the load generator's request."""
     return {
         "type": "http",
@@ -25,7 +25,7 @@ def scope(method: str = "POST", path: str = "/invoke", body: bytes = workload.BO
         "client": ("127.0.0.1", 50000),
         "scheme": "http",
         "root_path": "",
-        "method": method,
+        "method": "POST",
         "path": path,
         "raw_path": path.encode(),
         "query_string": b"",
@@ -39,8 +39,8 @@ def scope(method: str = "POST", path: str = "/invoke", body: bytes = workload.BO
     }
 
 
-async def call(app: ASGIApp, body: bytes = workload.BODY, *, path: str = "/invoke") -> tuple[int, bytes]:
-    """Send one request to `app`; return the status and the body of the answer."""
+async def call(app: ASGIApp, path: str, body: bytes) -> tuple[int, bytes]:
+    """Send one POST to `app`; return the status and the body of the answer."""
     status = 0
     parts: list[bytes] = []
     requests = iter([{"type": "http.request", "body": body, "more_body": False}])
@@ -58,7 +58,7 @@ async def call(app: ASGIApp, body: bytes = workload.BODY, *, path: str = "/invok
         else:
             parts.append(message.get("body", b""))
 
-    await app(scope(path=path, body=body), receive, send)
+    await app(scope(path, body), receive, send)
     return status, b"".join(parts)
 
 

@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from tests.benchmarks import workload
-from tests.benchmarks.asgi import ASGIApp, Receive, Scope, Send
+from tests.benchmarks.asgi import ASGIApp, Receive, Scope, Send, call, running
+from tests.benchmarks.inprocess import frozen, timed
+from tests.benchmarks.tasks import INVOKE
 
 if TYPE_CHECKING:
     from asgipipe import Deployment
@@ -86,6 +88,25 @@ def _chain(outermost: object) -> Iterator[tuple[object, str, ASGIApp]]:
         inner: ASGIApp = getattr(owner, attribute)
         yield owner, attribute, inner
         owner = inner
+
+
+async def measure_inside(iterations: int, repeats: int) -> dict[str, float]:
+    """Return the seconds per request of each part of asgipipe, of the repeat that took the least."""
+    from asgipipe import Deployment
+    from tests.benchmarks import pipelines
+
+    deployment = Deployment(pipelines.weather_async, {"auth_key": workload.AUTH_KEY})
+    inside = Inside(deployment)
+    best: dict[str, float] = {}
+    async with running(deployment.asgi_app) as app:
+        INVOKE.verify(deployment.name, *await call(app, INVOKE.path, INVOKE.request))
+        with frozen():
+            for _ in range(repeats):
+                inside.reset()
+                await timed(app, INVOKE, iterations)
+                seconds = inside.seconds()
+                best = min(best or seconds, seconds, key=lambda parts: sum(parts.values()))
+    return {name: seconds / iterations for name, seconds in best.items()}
 
 
 def work_alone(repeats: int) -> float:

@@ -2,13 +2,17 @@
 
 import json
 import shutil
+import signal
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 from typing import Final
 
 from tests.benchmarks import workload
 from tests.benchmarks.server import BenchmarkError
+from tests.benchmarks.tasks import Task
 
 # wrk's text report rounds; its `done` callback has the numbers. Latencies are in microseconds.
 _SCRIPT: Final = """
@@ -28,6 +32,9 @@ end
 """
 
 
+_LONGEST: Final = 3600
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """What one run of wrk saw; times in seconds."""
@@ -42,27 +49,44 @@ class Load:
         return self.requests / self.duration
 
 
-def write_script(folder: Path) -> Path:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What wrk loads: the server on `port`, with one task."""
+
+    name: str
+    port: int
+    task: Task
+    connections: int
+
+
+def write_script(folder: Path, task: Task) -> Path:
     """Write wrk's script with the request into `folder`."""
-    path = folder / "invoke.lua"
-    path.write_text(_SCRIPT.format(body=workload.BODY.decode(), key=workload.AUTH_KEY))
+    path = folder / "request.lua"
+    path.write_text(_SCRIPT.format(body=task.request.decode(), key=workload.AUTH_KEY))
     return path
 
 
-def run(name: str, port: int, script: Path, *, seconds: int, connections: int) -> Load:
-    """Load the server on `port`; wrk stays on the cores of this process.
+def run(target: Target, seconds: float) -> Load:
+    """Load the target; wrk stays on the cores of this process.
 
     Raises BenchmarkError when a single request failed, by its status or on its socket.
     """
     if (wrk := shutil.which("wrk")) is None:
         raise BenchmarkError("the load generator wrk is missing; Debian and Ubuntu: apt-get install wrk")
-    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency", "-s", str(script)]
-    done = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}/invoke"], capture_output=True, text=True, timeout=seconds + 60, check=False
-    )
-    if done.returncode != 0:
-        raise BenchmarkError(f"wrk ended with status {done.returncode}: {(done.stderr or done.stdout)[-500:]}")
-    return parse(name, done.stdout)
+    with tempfile.TemporaryDirectory() as folder:
+        script = write_script(Path(folder), target.task)
+        # It takes whole seconds only, and ends in order when it is interrupted.
+        command = [wrk, "-t1", f"-c{target.connections}", f"-d{_LONGEST}s", "--timeout", "10s", "--latency"]
+        url = f"http://127.0.0.1:{target.port}{target.task.path}"
+        with subprocess.Popen([*command, "-s", script, url], stdout=PIPE, stderr=PIPE, text=True) as process:
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
+    if process.returncode != 0:
+        raise BenchmarkError(f"wrk ended with status {process.returncode}: {(errors or output)[-500:]}")
+    return parse(target.name, output)
 
 
 def parse(name: str, output: str) -> Load:

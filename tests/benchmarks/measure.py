@@ -1,49 +1,49 @@
 """One contender measured once, and all of them in interleaved rounds."""
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.benchmarks import load
-from tests.benchmarks.answers import verify
+from tests.benchmarks.contenders import Contender
 from tests.benchmarks.results import Sample
-from tests.benchmarks.server import Cores, Server, invoke, serving
+from tests.benchmarks.server import Cores, ask, serving
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to measure; durations in whole seconds, which is what wrk takes."""
+    """How much to measure; durations in seconds."""
 
-    rounds: int = 5
-    seconds: int = 4
-    warmup: int = 1
+    rounds: int = 3
+    seconds: float = 1.5
+    warmup: float = 0.5
     connections: int = 64
 
 
-def measure(names: Sequence[str], plan: Plan, cores: Cores, report: Callable[[Sample], None]) -> list[Sample]:
+def measure(
+    contenders: Mapping[str, Contender], plan: Plan, cores: Cores, report: Callable[[Sample], None]
+) -> list[Sample]:
     """Measure every contender once per round (A B C, A B C, ...), so that a noisy minute meets all of them."""
     samples: list[Sample] = []
-    with tempfile.TemporaryDirectory() as folder:
-        script = load.write_script(Path(folder))
-        for round_number in range(1, plan.rounds + 1):
-            for name in names:
-                sample = _measure_once(name, round_number, plan, cores, script)
-                report(sample)
-                samples.append(sample)
+    for round_number in range(1, plan.rounds + 1):
+        for contender in contenders.values():
+            sample = _measure_once(contender, round_number, plan, cores)
+            report(sample)
+            samples.append(sample)
     return samples
 
 
-def _measure_once(name: str, round_number: int, plan: Plan, cores: Cores, script: Path) -> Sample:
-    with serving(name, cores) as server:
-        load.run(name, server.port, script, seconds=plan.warmup, connections=plan.connections)
+def _measure_once(contender: Contender, round_number: int, plan: Plan, cores: Cores) -> Sample:
+    with serving(contender, cores) as server:
+        target = load.Target(contender.name, server.port, contender.task, plan.connections)
+        load.run(target, plan.warmup)
         cpu_before = server.cpu_seconds()
-        result = load.run(name, server.port, script, seconds=plan.seconds, connections=plan.connections)
+        result = load.run(target, plan.seconds)
         cpu = server.cpu_seconds() - cpu_before
         resident = server.resident_bytes()
-        _verify_still_right(server)
+        # The content again, as before the load: wrk itself only counts statuses from 400 on.
+        contender.task.verify(contender.name, *ask(server.port, contender.task))
     return Sample(
-        contender=name,
+        contender=contender.name,
         round=round_number,
         requests=result.requests,
         requests_per_second=result.rate,
@@ -53,8 +53,3 @@ def _measure_once(name: str, round_number: int, plan: Plan, cores: Cores, script
         resident_bytes=resident,
         startup=server.startup,
     )
-
-
-def _verify_still_right(server: Server) -> None:
-    """Check the content again, as before the load: wrk itself only counts statuses from 400 on."""
-    verify(server.name, *invoke(server.port))

@@ -1,9 +1,10 @@
-"""The work as asgipipe pipelines: with async steps, with sync steps, and with sync steps that never wait."""
+"""The work as asgipipe pipelines: async steps, sync steps, sync steps that never wait; and custom endpoints beside it."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from asgipipe import pipeline, step
 from tests.benchmarks import workload
+from tests.benchmarks.comfort import assess, assess_async
 
 
 @step(name="normalise")
@@ -47,3 +48,11 @@ def weather_sync(
 
 
 weather_nonblocking = weather_sync.with_options(blocking=False)
+
+WITH_ENDPOINTS: Final = {
+    "custom_endpoints": [
+        {"path": "/comfort", "method": "POST", "handler": assess_async},
+        {"path": "/comfort-sync", "method": "POST", "handler": assess},
+    ]
+}
+weather_with_endpoints = weather_nonblocking.with_options(settings=WITH_ENDPOINTS)

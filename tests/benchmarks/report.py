@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tests.benchmarks.contenders import CONTENDERS
-from tests.benchmarks.results import GOALS, Sample, Spread, ratio, spread
+from tests.benchmarks.results import GOALS, Goal, Sample, Spread, ratio, spread
 
 
 class MarkerError(Exception):
@@ -17,12 +17,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
 
-def sockets_table(samples: Sequence[Sample]) -> str:
+def sockets_table(samples: Sequence[Sample], beside: str) -> str:
     """Return the table of all contenders, in the order in which they were measured."""
     header = (
         "contender",
         "requests/s",
-        "ratio to `reference`",
+        f"ratio to {beside}",
         "CPU µs/request",
         "CPU ratio",
         "p50 ms",
@@ -50,14 +50,25 @@ def _row(samples: Sequence[Sample], name: str) -> list[str]:
 
 
 def goals_table(samples: Sequence[Sample]) -> str:
-    """Return the goals of the measured contenders beside what was measured; empty when there are none."""
-    rows: list[list[str]] = []
-    for name in _names(samples):
-        for goal in GOALS.get(name, ()):
-            if measured := ratio(samples, name, goal.figure):
-                met = "yes" if goal.met(measured.median) else "**no**"
-                rows.append([f"`{name}`", goal.what, str(goal), _spread(measured, ".2f"), met])
-    return table(("contender", "figure, as a ratio to `reference`", "goal", "measured", "met"), rows) if rows else ""
+    """Return the medians of the measured contenders beside their goals, missed ones in bold; empty without any."""
+    judged = {name: _judged(samples, name) for name in _names(samples) if name in GOALS}
+    columns = list(dict.fromkeys(what for cells in judged.values() for what in cells))
+    rows = [[f"`{name}`", *(cells.get(what, "") for what in columns)] for name, cells in judged.items() if cells]
+    return table(("contender", *columns), rows) if rows else ""
+
+
+def _judged(samples: Sequence[Sample], name: str) -> dict[str, str]:
+    cells: dict[str, str] = {}
+    for goal in GOALS[name]:
+        if measured := ratio(samples, name, goal.figure, goal.beside):
+            cells[goal.what] = _verdict(goal, round(measured.median, 2))
+    return cells
+
+
+def _verdict(goal: Goal, value: float) -> str:
+    if goal.met(value):
+        return f"{value:.2f} {'≥' if goal.at_least else '≤'} {goal.bound:g}"
+    return f"**{value:.2f} {'<' if goal.at_least else '>'} {goal.bound:g}**"
 
 
 def facts_list(facts: Mapping[str, str], **more: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from tests.benchmarks.contenders import REFERENCE
+from tests.benchmarks.contenders import CONTENDERS, ENDPOINTS, FRAMEWORKS, REFERENCE, WORKLOADS, ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,42 +45,58 @@ def spread(samples: Sequence[Sample], contender: str, figure: Figure) -> Spread:
     return Spread.of(figure(sample) for sample in samples if sample.contender == contender)
 
 
-def ratio(samples: Sequence[Sample], contender: str, figure: Figure) -> Spread | None:
-    """Summarise the figure as a ratio to the reference's of the same round; None when that was not measured."""
-    base = {sample.round: figure(sample) for sample in samples if sample.contender == REFERENCE}
+def ratio(samples: Sequence[Sample], contender: str, figure: Figure, beside: str | None = None) -> Spread | None:
+    """Summarise the figure as a ratio to that of `beside` in the same round; None when that was not measured."""
+    other = beside or CONTENDERS[contender].beside
+    base = {sample.round: figure(sample) for sample in samples if sample.contender == other}
     pairs = [(figure(sample), base.get(sample.round)) for sample in samples if sample.contender == contender]
-    ratios = [value / reference for value, reference in pairs if reference]
+    ratios = [value / divisor for value, divisor in pairs if divisor]
     return Spread.of(ratios) if ratios else None
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What asgipipe wants to reach, as a ratio to the reference."""
+    """What asgipipe wants to reach, as a ratio to the contender `beside`."""
 
     what: str
     figure: Figure
     bound: float
+    beside: str
     at_least: bool = False
 
     def met(self, value: float) -> bool:
         return value >= self.bound if self.at_least else value <= self.bound
 
-    def __str__(self) -> str:
-        return f"{'at least' if self.at_least else 'at most'} {self.bound:g}"
+
+def _rate(sample: Sample) -> float:
+    return sample.requests_per_second
 
 
-def _throughput(bound: float) -> Goal:
-    return Goal("requests/s", lambda sample: sample.requests_per_second, bound, at_least=True)
+def _memory(sample: Sample) -> float:
+    return sample.resident_bytes
 
 
-_FOR_ALL: Final = (
-    Goal("p99", lambda sample: sample.p99, 1.2),
-    Goal("memory", lambda sample: sample.resident_bytes, 1.3),
-    Goal("start-up", lambda sample: sample.startup, 2.0),
-)
+def _startup(sample: Sample) -> float:
+    return sample.startup
+
+
+def _for_pipeline(framework: str, workload: str) -> tuple[Goal, ...]:
+    """Return the goals beside the reference, and beside an application that has loaded the same framework."""
+    return (
+        Goal("requests/s", _rate, 0.95 if workload == "sync" else 1.0, REFERENCE, at_least=True),
+        Goal("p99", lambda sample: sample.p99, 1.2, REFERENCE),
+        Goal("memory", _memory, 1.3, REFERENCE),
+        Goal("start-up", _startup, 2.0, REFERENCE),
+        Goal("memory, by hand", _memory, 1.3, f"{framework}_hand"),
+        Goal("start-up, by hand", _startup, 2.0, f"{framework}_hand"),
+    )
+
 
 GOALS: Final[dict[str, tuple[Goal, ...]]] = {
-    "asgipipe_async": (_throughput(1.0), *_FOR_ALL),
-    "asgipipe_nonblocking": (_throughput(1.0), *_FOR_ALL),
-    "asgipipe_sync": (_throughput(0.95), *_FOR_ALL),
+    **{ours(name, kind): _for_pipeline(name, kind) for name in FRAMEWORKS for kind in WORKLOADS},
+    **{
+        contender.name: (Goal("requests/s", _rate, 1.0, contender.beside, at_least=True),)
+        for contender in ENDPOINTS.values()
+        if contender.runner
+    },
 }

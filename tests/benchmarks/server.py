@@ -7,15 +7,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from tests.benchmarks import workload
-from tests.benchmarks.answers import verify
-from tests.benchmarks.contenders import CONTENDERS
+from tests.benchmarks.contenders import Contender
+from tests.benchmarks.tasks import Task
 
 START_LIMIT = 30.0
 _ROOT = Path(__file__).resolve().parents[2]
@@ -67,15 +67,15 @@ class Server:
 
 
 @contextmanager
-def serving(name: str, cores: Cores) -> Iterator[Server]:
+def serving(contender: Contender, cores: Cores) -> Iterator[Server]:
     """Serve one contender on its core; stop it at the end."""
     port = _free_port()
     with tempfile.TemporaryFile() as log:
         began = time.perf_counter()
-        process = _start(name, port, cores, log)
+        process = _start(contender.command(port), cores, log)
         try:
-            _await_answer(name, process, port, log)
-            yield Server(name, port, process.pid, time.perf_counter() - began)
+            _await_answer(contender, process, port, log)
+            yield Server(contender.name, port, process.pid, time.perf_counter() - began)
         finally:
             _stop(process)
 
@@ -87,8 +87,8 @@ def _free_port() -> int:
         return port
 
 
-def _start(name: str, port: int, cores: Cores, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, *CONTENDERS[name].command(port)]
+def _start(arguments: Sequence[str], cores: Cores, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, *arguments]
     environment = {**os.environ, "ASGIPIPE_AUTH_KEY": workload.AUTH_KEY}
     os.sched_setaffinity(0, {cores.server})  # a child inherits it from its first instruction on
     try:
@@ -97,27 +97,27 @@ def _start(name: str, port: int, cores: Cores, log: IO[bytes]) -> "subprocess.Po
         os.sched_setaffinity(0, {cores.load})
 
 
-def _await_answer(name: str, process: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> None:
+def _await_answer(contender: Contender, process: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> None:
     deadline = time.monotonic() + START_LIMIT
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise BenchmarkError(f"{name} ended with status {process.returncode}:\n{_tail(log)}")
+            raise BenchmarkError(f"{contender.name} ended with status {process.returncode}:\n{_tail(log)}")
         try:
-            status, answer = invoke(port)
+            status, answer = ask(port, contender.task)
         except ConnectionRefusedError:
             time.sleep(0.001)
             continue
-        verify(name, status, answer)
+        contender.task.verify(contender.name, status, answer)
         return
-    raise BenchmarkError(f"{name} did not answer within {START_LIMIT:g} s:\n{_tail(log)}")
+    raise BenchmarkError(f"{contender.name} did not answer within {START_LIMIT:g} s:\n{_tail(log)}")
 
 
-def invoke(port: int) -> tuple[int, bytes]:
+def ask(port: int, task: Task) -> tuple[int, bytes]:
     """Send the request that the load generator sends."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_LIMIT)
     headers = {"content-type": "application/json", "authorization": f"Bearer {workload.AUTH_KEY}"}
     try:
-        connection.request("POST", "/invoke", workload.BODY, headers)
+        connection.request("POST", task.path, task.request, headers)
         response = connection.getresponse()
         return response.status, response.read()
     finally:

@@ -11,7 +11,6 @@ DEFAULT_HUMIDITY: Final = 0.5
 
 # What the load generator sends. `humidity` is left out so that a default has to be filled in.
 PARAMETERS: Final[dict[str, str | float]] = {"city": "  new   york ", "temperature": 23.46}
-BODY: Final = b'{"parameters": {"city": "  new   york ", "temperature": 23.46}}'
 AUTH_KEY: Final = "benchmark-key-0123456789abcdef"
 
 _WORDS: Final = ((0.9, "delightful"), (0.7, "pleasant"), (0.4, "bearable"), (float("-inf"), "harsh"))

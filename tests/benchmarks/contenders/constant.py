@@ -4,9 +4,9 @@ from typing import Final
 
 from tests.benchmarks.asgi import Receive, Scope, Send
 from tests.benchmarks.envelope import InvokeRequest, invoke
-from tests.benchmarks.workload import BODY
+from tests.benchmarks.tasks import INVOKE
 
-_ANSWER: Final = invoke(InvokeRequest.model_validate_json(BODY)).model_dump_json().encode()
+_ANSWER: Final = invoke(InvokeRequest.model_validate_json(INVOKE.request)).model_dump_json().encode()
 _START: Final = {
     "type": "http.response.start",
     "status": 200,

@@ -1,0 +1,1 @@
+"""An office whose employees file claims for their expenses."""

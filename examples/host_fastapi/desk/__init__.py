@@ -1,0 +1,1 @@
+"""A ticket desk: customers' questions, and the agents who answer them."""

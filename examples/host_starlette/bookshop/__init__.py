@@ -1,0 +1,1 @@
+"""A bookshop whose members write reviews."""

@@ -1,0 +1,5 @@
+"""Starlette: the subject that is the reference, too."""
+
+from asgipipe.testing.reference import StarletteSubject
+
+__all__ = ["StarletteSubject"]
