@@ -18,9 +18,17 @@ import pytest
 from tests.conftest import PATIENCE, Serve, Server
 
 ADDRESS = re.compile(r"(http://)?(localhost|127\.0\.0\.1):8000")
-SERVERS = ("asgipipe serve", "uvicorn ")
+
+# The programs that serve, and the options that make each listen on the port of the `serve` fixture's choice.
+SERVERS = {
+    "asgipipe serve": "",
+    "manage.py runserver": " --noreload 127.0.0.1:$UVICORN_PORT",
+    "gunicorn ": " --bind 127.0.0.1:$UVICORN_PORT --no-control-socket",
+    "hypercorn ": " --bind 127.0.0.1:$UVICORN_PORT",
+    "uvicorn ": "",
+}
 FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE_NAME = re.compile(r"# (?P<name>[\w.]+)\n")
+FILE_NAME = re.compile(r"# (?P<name>[\w./]+)\n")
 DECIMAL = re.compile(r"\d+\.\d+")
 
 # Members of answers that differ from run to run; what is compared is their type.
@@ -61,6 +69,12 @@ def blocks(document: Path) -> list[Block]:
     return [Block(section(match.start()), match["language"], match["text"]) for match in FENCE.finditer(text)]
 
 
+def part(document: Sequence[Block], section: str) -> list[Block]:
+    """Return the files of the first screen and the blocks of a section; for the section "" all of the first screen."""
+    files = [block for block in document if not block.section and (not section or block.language != "console")]
+    return [*files, *(block for block in document if section and block.section == section)]
+
+
 def commands(block: Block) -> Iterator[Command]:
     """Yield the commands of a console block; one that ends in a backslash goes on in the next line."""
     for entry in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
@@ -74,18 +88,21 @@ def play(document: Sequence[Block], folder: Path, serve: Serve) -> None:
     for block in document:
         if block.language == "console":
             for command in commands(block):
-                if any(program in command.line for program in SERVERS):
-                    server = restart(command, folder, serve, server)
+                port = next((option for program, option in SERVERS.items() if program in command.line), None)
+                if port is not None:
+                    server = restart(f"{command.line}{port}", folder, serve, server)
                 else:
                     same(run(command.line, folder, server), command.output, command.line)
         elif match := FILE_NAME.match(block.text):
-            (folder / match["name"]).write_text(block.text, encoding="utf-8")
+            file = folder / match["name"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.text, encoding="utf-8")
 
 
-def restart(command: Command, folder: Path, serve: Serve, running: Server | None) -> Server:
+def restart(line: str, folder: Path, serve: Serve, running: Server | None) -> Server:
     if running is not None:
         running.stop()
-    return serve(program=("bash", "-c", command.line), cwd=folder, env=environment())
+    return serve(program=("bash", "-c", line), cwd=folder, env=environment())
 
 
 def run(line: str, folder: Path, server: Server | None) -> str:

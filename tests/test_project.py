@@ -17,7 +17,8 @@ import asgipipe
 from asgipipe import errors
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted((ROOT / "asgipipe").rglob("*.py"))
+PACKAGES = [ROOT / "asgipipe", *(path.parent for path in sorted((ROOT / "adapters").glob("*/__init__.py")))]
+SOURCES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SCRIPTS = [ROOT / ".ci" / "run", *sorted((ROOT / "scripts").iterdir())]
@@ -50,6 +51,15 @@ PUBLIC = {
 
 # What is imported only when it is used, so that `import asgipipe` is quick and brings no framework along.
 LAZY = {"click", "django", "fastapi", "flask", "prometheus_client", "quart", "starlette", "uvicorn", "yaml"}
+
+# What may be missing, by the package or module that cannot be imported without it.
+NEEDS = {
+    "asgipipe.servers.gunicorn": "gunicorn",
+    "asgipipe.testing.worker": "uvicorn_worker",
+    "asgipipe_django": "django",
+    "asgipipe_fastapi": "fastapi",
+    "asgipipe_quart": "quart",
+}
 
 FOREIGN = {
     "a folder of somebody's machine": re.compile(r"(?<![\w.])/(?:(?:home|Users)/\w+/|root/\.|work/(?:main|shared))"),
@@ -124,8 +134,12 @@ def test_import_is_light() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_module_is_importable_alone(path: Path) -> None:
     """No module needs another one to be imported first, and importing one runs nothing."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    (root,) = (package.parent for package in PACKAGES if path.is_relative_to(package))
+    parts = path.relative_to(root).with_suffix("").parts
     module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    for package, optional in NEEDS.items():
+        if module == package or module.startswith(f"{package}."):
+            pytest.importorskip(optional)
     assert importlib.import_module(module).__name__ == module
 
 
@@ -184,7 +198,7 @@ def test_tests_are_laid_out_like_the_source() -> None:
     """Whoever looks for the tests of a package finds them in the folder of the same name."""
     packages = {path.parent.name for path in (ROOT / "asgipipe").glob("*/__init__.py")}
     folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py"))}
-    assert folders - packages <= {"benchmarks", "examples", "reliability"}
+    assert folders - packages <= {"adapters", "benchmarks", "conformance", "docs", "examples", "packaging", "reliability"}
 
 
 def test_no_lock_file_is_tracked() -> None:
@@ -199,9 +213,10 @@ def test_changelog_knows_the_version() -> None:
     assert f"\n## [{title}]" in changelog
 
 
-def test_types_are_shipped() -> None:
+@pytest.mark.parametrize("package", PACKAGES, ids=name)
+def test_types_are_shipped(package: Path) -> None:
     """Type checkers find the marker of PEP 561."""
-    assert (ROOT / "asgipipe" / "py.typed").is_file()
+    assert (package / "py.typed").is_file()
 
 
 def test_licence_is_apache() -> None:

@@ -31,8 +31,7 @@ def test_first_screen(tmp_path: Path, serve: Serve) -> None:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_section(section: str, tmp_path: Path, serve: Serve) -> None:
     """The blocks of each section do what they show, given the program of the first screen."""
-    program = [block for block in FIRST_SCREEN if block.language == "python"]
-    documents.play([*program, *(block for block in BLOCKS if block.section == section)], tmp_path, serve)
+    documents.play(documents.part(BLOCKS, section), tmp_path, serve)
 
 
 def test_scripts_exist() -> None:

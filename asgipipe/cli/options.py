@@ -18,6 +18,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "uvicorn_workers",
         "uvicorn_reload",
         "uvicorn_kwargs",
+        "server",
+        "gunicorn_kwargs",
         "log_level",
         "log_format",
     ),

@@ -35,8 +35,8 @@ def serve(
     or a target are wrong, and 3 when the server did not start.
     """
     from asgipipe.servers import deadline
+    from asgipipe.servers.command import run
     from asgipipe.servers.specification import Specification
-    from asgipipe.servers.uvicorn import run
 
     try:
         status = run(Specification(targets, config_file, values, name))

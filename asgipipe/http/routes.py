@@ -48,11 +48,10 @@ class Routes:
         """True when what answers needs no key: an endpoint on the open list, or a native one that was declared open."""
         needed = self._key_needed(scope)
         if scope["type"] == "http":
-            method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            endpoint = self._find(method, exchange.path)
-            if endpoint is not None:
+            found = self.find(scope["method"], exchange.path)
+            if found is not None:
                 # An extension may have put a route of its own before an endpoint that is open.
-                return not endpoint.auth_required and needed is not True
+                return not found[0].auth_required and needed is not True
         return needed is False
 
     def file(self, scope: Scope, exchange: Exchange) -> ASGIApp | None:
@@ -70,13 +69,16 @@ class Routes:
         methods |= {endpoint.method for pattern, endpoint in self._templates if pattern.match(path)}
         return methods | {"HEAD"} if "GET" in methods else methods
 
-    def _find(self, method: str, path: str) -> Endpoint | None:
+    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
+        """Return what answers `method` at `path`, and the values of its parameters."""
+        method = "GET" if method == "HEAD" else method
         exact = self._exact.get((method, path))
         if exact is not None:
-            return exact
+            return exact, {}
         for pattern, endpoint in self._templates:
-            if endpoint.method == method and pattern.match(path):
-                return endpoint
+            match = pattern.match(path) if endpoint.method == method else None
+            if match is not None:
+                return endpoint, match.groupdict()
         return None
 
 

@@ -22,8 +22,7 @@ _MAX_LISTABLE = 10_000
 _MAX_DEPTH = 20
 _MAX_NAME = 100
 
-# pydantic's own messages that quote the input.
-_NEUTRAL = {
+NEUTRAL = {
     "bytes_invalid_encoding": "Data is not in the expected encoding",
     "get_attribute_error": "Input has an attribute that cannot be read",
     "import_error": "Input is not an import string that can be imported",
@@ -33,6 +32,7 @@ _NEUTRAL = {
     "url_parsing": "Input should be a valid URL",
     "uuid_parsing": "Input should be a valid UUID",
 }
+"""What is said in place of pydantic's own messages that quote the input, by the type of the error."""
 
 
 class BodyValidator:
@@ -84,7 +84,7 @@ def entries(error: pydantic.ValidationError, prefix: tuple[str | int, ...] = ())
     if error.error_count() > _MAX_LISTABLE:
         return [entry(prefix, f"{error.error_count()} values are wrong, too many to list", "too_many_errors")]
     found = error.errors(include_url=False, include_input=False, include_context=False)[:MAX_ENTRIES]
-    return [entry((*prefix, *one["loc"]), _NEUTRAL.get(one["type"], one["msg"]), one["type"]) for one in found]
+    return [entry((*prefix, *one["loc"]), NEUTRAL.get(one["type"], one["msg"]), one["type"]) for one in found]
 
 
 def _text(text: str, size: int) -> str:

@@ -57,10 +57,15 @@ class ThreadExecutor:
 
     `start()` ties it to the running event loop; no thread, lock or queue of it is in use before that, so it survives a
     fork.
+
+    `around_calls` is called in a thread before and after each call, `on_thread_end` before it ends: for what a
+    framework keeps in each thread, such as connections. They do not raise.
     """
 
     def __init__(self, size: int, name: str = "asgipipe") -> None:
         self.size = size
+        self.around_calls: Callable[[], None] | None = None
+        self.on_thread_end: Callable[[], None] | None = None
         self._name = name
         self._queue: SimpleQueue[Call[object] | None] = SimpleQueue()
         self._ended: deque[Call[object]] = deque()
@@ -131,6 +136,8 @@ class ThreadExecutor:
         def help_out() -> None:
             self._local.helpers = helpers
             call.execute()
+            if self.on_thread_end is not None:
+                self.on_thread_end()
 
         helper = threading.Thread(target=help_out, name=f"{self._name}-helper", daemon=True)
         helper.start()
@@ -163,7 +170,13 @@ class ThreadExecutor:
         self._local.helpers = helpers
         queue = self._queue
         while (call := queue.get()) is not None:
-            if call.execute() and call.on_end is not None:
+            around = self.around_calls
+            if around is not None:
+                around()
+            executed = call.execute()
+            if around is not None:
+                around()
+            if executed and call.on_end is not None:
                 self._ended.append(call)
                 if not self._wake_scheduled:
                     self._wake_scheduled = True
@@ -173,6 +186,8 @@ class ThreadExecutor:
             if helpers:
                 self._wait_for(helpers)
             del call
+        if self.on_thread_end is not None:
+            self.on_thread_end()
 
     @staticmethod
     def _wait_for(helpers: list[threading.Thread]) -> None:

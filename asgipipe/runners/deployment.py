@@ -14,6 +14,7 @@ from typing import cast
 
 from asgipipe.errors import DefinitionError, StartupError, UserError
 from asgipipe.http.application import Application
+from asgipipe.http.drain import noticing_signals
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.identifiers import derived
 from asgipipe.pipelines.callables import describe, underlying
@@ -47,6 +48,9 @@ class Deployment:
     Nothing is started and no thread, lock or file is opened before `start`, so it may be made before a fork. Raises
     SettingsError, SourceError or DefinitionError for everything that cannot be served.
     """
+
+    drains_on_signal = True
+    """Whether it drains by itself when the process is told to stop; a server that sees to that sets it to False."""
 
     def __init__(
         self,
@@ -157,6 +161,8 @@ class Deployment:
             yield state
 
     async def _open(self, stack: AsyncExitStack) -> Mapping[str, object] | None:
+        if self.drains_on_signal:
+            stack.enter_context(noticing_signals(self.lifecycle, self.settings.drain_timeout))
         self.executor.start()
         stack.callback(self.executor.stop)
         self.metrics.open()

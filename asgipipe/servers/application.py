@@ -15,6 +15,7 @@ from asgipipe.pipelines.target import LoadedTarget, load_target
 from asgipipe.runners.deployment import Deployment, resolve_settings
 from asgipipe.servers import specification as specifications
 from asgipipe.servers.drain import Drain
+from asgipipe.servers.options import ServerOptions, server_options
 from asgipipe.servers.specification import Specification
 from asgipipe.settings import (
     DeploymentSettings,
@@ -79,10 +80,15 @@ def build(specification: Specification, plans: Sequence[Plan]) -> "ServedApplica
     return ServedApplication(deployments, specification.targets)
 
 
-def create_app() -> "ServedApplication":
-    """Make the application anew from the specification that the environment names: what every worker process does."""
+def create() -> tuple["ServedApplication", ServerOptions]:
+    """Make the application anew from the specification that the environment names: what every worker process does.
+
+    Settings and code are those of now, and so are the options of the server around it.
+    """
     specification = specifications.read()
-    return build(specification, plan(specification))
+    plans = plan(specification)
+    options = server_options([each.settings for each in plans], [each.name for each in plans])
+    return build(specification, plans), options
 
 
 def _layers(specification: Specification) -> tuple[tuple[Layer, ...], PipelineSection]:
@@ -131,6 +137,8 @@ class ServedApplication:
 
     def __init__(self, deployments: Sequence[Deployment], origins: Sequence[str] = ()) -> None:
         self.deployments = tuple(deployments)
+        for deployment in deployments:
+            deployment.drains_on_signal = False  # `drain` does it for all of them
         self.drain_timeout = max(deployment.settings.drain_timeout for deployment in deployments)
         self.drain = Drain([deployment.lifecycle for deployment in deployments], self.drain_timeout)
         self.failure: UserError | None = None

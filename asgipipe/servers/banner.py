@@ -5,6 +5,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import cast
 
@@ -20,34 +21,62 @@ logger = logging.getLogger("asgipipe.servers")
 Schema = Mapping[str, object]
 
 
-def announce(plans: Sequence[Plan], options: ServerOptions, origin: str, generated_key: str | None) -> None:
-    """Say on stderr what is served below `origin`, as text or, where logs are JSON, as log lines.
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What is said: `text` on a terminal, `lines` in a log, and of both the `warnings`."""
+
+    text: str
+    lines: Sequence[str]
+    warnings: Sequence[str]
+
+
+def announcement(plans: Sequence[Plan], options: ServerOptions, origin: str, generated_key: str | None) -> Announcement:
+    """Return what there is to say about what is served below `origin`.
 
     This is the only place where `generated_key` is shown.
     """
-    if options.log_format == "json":
-        _log(plans, origin, generated_key)
-    else:
-        click.echo(_banner(plans, options, origin, generated_key), err=True)
-    for each in plans:
-        if exposed_without_key(each.settings, each.auth_keys):
-            _warn(each, options)
+    exposed = [each.name for each in plans if exposed_without_key(each.settings, each.auth_keys)]
+    return Announcement(
+        text=_banner(plans, options, origin, generated_key),
+        lines=_lines(plans, origin, generated_key),
+        warnings=[
+            f"{name} is OPEN: everyone who can reach {options.host} can run it without a key. "
+            "Set ASGIPIPE_AUTH_KEY, or generate_auth_key, or serve on 127.0.0.1."
+            for name in exposed
+        ],
+    )
 
 
-def _log(plans: Sequence[Plan], origin: str, generated_key: str | None) -> None:
-    logger.info("asgipipe %s serves on %s", __version__, origin)
+def announce(announcement: Announcement, options: ServerOptions) -> None:
+    """Say it on stderr, as text or, where logs are JSON, as log lines."""
+    as_json = options.log_format == "json"
+    if not as_json:
+        click.echo(announcement.text, err=True)
+    for line in announcement.lines if as_json else ():
+        logger.info("%s", line)
+    for warning in announcement.warnings:
+        if as_json or not sys.stderr.isatty():
+            logger.warning("%s", warning)
+        else:
+            click.secho(f"  WARNING: {warning}\n", fg="red", bold=True, err=True)
+
+
+def _lines(plans: Sequence[Plan], origin: str, generated_key: str | None) -> list[str]:
+    lines = [f"asgipipe {__version__} serves on {origin}"]
     for each in plans:
-        urls = _urls(each, origin)
-        where = ", ".join(f"{name} {url}" for name, url in urls.items())
-        logger.info("%s: %s (%s)", each.name, where, _access(each))
+        where = ", ".join(f"{name} {url}" for name, url in _urls(each, origin).items())
+        lines.append(f"{each.name}: {where} ({_access(each)})")
     if generated_key is not None:
-        logger.info("the generated key, shown this once: %s", generated_key)
+        lines.append(f"the generated key, shown this once: {generated_key}")
+    return lines
 
 
 def _banner(plans: Sequence[Plan], options: ServerOptions, origin: str, generated_key: str | None) -> str:
+    under = ", gunicorn" if options.server == "gunicorn" else ""
     workers = f", {options.workers} workers" if options.workers > 1 else ""
     reload = ", reloading on changes" if options.reload else ""
-    lines = ["", click.style(f"asgipipe {__version__}", bold=True) + f" serves on {origin}{workers}{reload}", ""]
+    title = click.style(f"asgipipe {__version__}", bold=True)
+    lines = ["", f"{title} serves on {origin}{under}{workers}{reload}", ""]
     for each in plans:
         lines.append(f"  {click.style(each.name, bold=True)}  ({_access(each)})")
         lines += [f"    {name:<8}{url}" for name, url in _urls(each, origin).items()]
@@ -60,17 +89,6 @@ def _banner(plans: Sequence[Plan], options: ServerOptions, origin: str, generate
         lines.append(f"\n  Try it:\n    {call}")
     lines.append("\n  Stop with ctrl-C.\n")
     return "\n".join(lines)
-
-
-def _warn(plan: Plan, options: ServerOptions) -> None:
-    text = (
-        f"{plan.name} is OPEN: everyone who can reach {options.host} can run it without a key. "
-        "Set ASGIPIPE_AUTH_KEY, or generate_auth_key, or serve on 127.0.0.1."
-    )
-    if options.log_format == "json" or not sys.stderr.isatty():
-        logger.warning("%s", text)
-    else:
-        click.secho(f"  WARNING: {text}\n", fg="red", bold=True, err=True)
 
 
 def _access(plan: Plan) -> str:

@@ -13,7 +13,6 @@ since Python allows it nowhere else.
 import asyncio
 import contextlib
 import logging
-import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -28,6 +27,9 @@ _ABANDON_TIME = 0.3
 HURRY: int = getattr(signal, "SIGQUIT", signal.SIGTERM)
 """What the parent of a supervised process sends when it was told to stop a second time."""
 
+RETIRE: int | None = getattr(signal, "SIGUSR2", None)
+"""What the parent of a supervised process sends when another process has taken its place; None where there is none."""
+
 Handler = Callable[[int, FrameType | None], object] | int | None
 
 
@@ -41,25 +43,22 @@ class Drainable(Protocol):
     def abandon(self) -> Coroutine[object, object, None]: ...
 
 
-def supervised() -> bool:
-    """True in a process that another one of ours started: a worker, or the one that `--reload` restarts."""
-    return multiprocessing.parent_process() is not None
-
-
 class Drain:
     """One stop of the process, at most.
 
     `timeout` is in seconds. `cut` says whether something still ran when it was over, or a second signal came. While the
     application is starting, `while_starting` is called instead of draining; set it to None when it has started.
 
-    In a supervised process only SIGTERM drains: the parent forwards it, so the SIGINT that a terminal sends to every
-    process of the command, and a second SIGTERM of a service manager that signals them all, mean nothing more.
+    In a `supervised` process, a worker, only SIGTERM drains: the parent forwards it, so the SIGINT that a terminal
+    sends to every process of the command, and a second SIGTERM of a service manager that signals them all, mean nothing
+    more.
     `on_signal` is called in the signal handler, once, before anything else.
     """
 
     def __init__(self, lifecycles: Sequence[Drainable], timeout: float) -> None:
         self.begun = False
         self.cut = False
+        self.supervised = False
         self.while_starting: Callable[[], object] | None = None
         self.on_signal: Callable[[], object] | None = None
         self.timeout = timeout
@@ -73,7 +72,7 @@ class Drain:
         self._loop = asyncio.get_running_loop()
         if threading.current_thread() is not threading.main_thread():
             return False
-        for number in {int(signal.SIGTERM), int(signal.SIGINT), *([HURRY] if supervised() else [])}:
+        for number in {int(signal.SIGTERM), int(signal.SIGINT), *([HURRY] if self.supervised else [])}:
             self._previous[number] = signal.getsignal(number)
             signal.signal(number, self._handle)
         return True
@@ -95,11 +94,11 @@ class Drain:
             self._loop.call_soon_threadsafe(self._signalled, number)
 
     def _signalled(self, number: int) -> None:
-        if supervised() and number == signal.SIGINT:
+        if self.supervised and number == signal.SIGINT:
             return
         if not self.begun and number in {signal.SIGTERM, signal.SIGINT}:
             self._begin(number)
-        elif not supervised() or number == HURRY:
+        elif not self.supervised or number == HURRY:
             self._hurry(number)
 
     def _begin(self, number: int) -> None:

@@ -64,6 +64,13 @@ class ServerOptions:
     stop_timeout: float = 20.0
     limits: ProtocolLimits = field(default_factory=ProtocolLimits)
     uvicorn: Mapping[str, Any] = field(default_factory=dict)  # uvicorn's own arguments, each of a type of its own
+    server: Literal["uvicorn", "gunicorn"] = "uvicorn"
+    gunicorn: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def longest_stop(self) -> float:
+        """Seconds after which a process that was told to stop does not end by itself."""
+        return self.drain_timeout + self.stop_timeout + 2.0
 
     @property
     def secure(self) -> bool:
@@ -80,7 +87,7 @@ def server_options(settings: Sequence[DeploymentSettings], names: Sequence[str])
     issues = [
         _disagreement(name, settings, names)
         for name in DeploymentSettings.model_fields
-        if name.startswith(("uvicorn_", "log_"))
+        if (name == "server" or name.startswith(("uvicorn_", "gunicorn_", "log_")))
         and any(getattr(each, name) != getattr(first, name) for each in settings)
     ]
     if issues:
@@ -102,6 +109,8 @@ def server_options(settings: Sequence[DeploymentSettings], names: Sequence[str])
             max_header_size=max(each.max_header_size for each in settings),
         ),
         uvicorn=checked_uvicorn_options(first.uvicorn_kwargs),
+        server=first.server,
+        gunicorn=first.gunicorn_kwargs if first.server == "gunicorn" else {},
     )
 
 

@@ -35,9 +35,12 @@ class ProtocolLimits:
     max_header_size: int = 32 * 1024
 
 
-def bounded_protocol(limits: ProtocolLimits) -> type[HttpToolsProtocol]:
-    """Return the protocol class for `uvicorn.Config(http=...)` that keeps `limits`."""
-    return type("BoundedProtocol", (_BoundedProtocol,), {"limits": limits})
+def bounded_protocol(limits: ProtocolLimits) -> type["BoundedProtocol"]:
+    """Return the protocol class for `uvicorn.Config(http=...)` that keeps `limits`.
+
+    When its `retiring` is set, every connection is closed after the request it answers.
+    """
+    return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits, "retiring": False})
 
 
 class _Trailers(list[tuple[bytes, bytes]]):
@@ -50,8 +53,9 @@ class _Trailers(list[tuple[bytes, bytes]]):
 _NOWHERE = _Trailers()
 
 
-class _BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(HttpToolsProtocol):
     limits: ClassVar[ProtocolLimits]
+    retiring: ClassVar[bool]
 
     # When the head that is being waited for began; None while a request is answered or the connection is kept alive.
     _head_since: float | None = None
@@ -130,6 +134,8 @@ class _BoundedProtocol(HttpToolsProtocol):
         if cycle is not before:
             self._unparsed = 0
             self._head_since = None
+            if self.retiring:
+                cycle.keep_alive = False
         # uvicorn makes a scope when a head begins, and the cycle of that scope when it is complete.
         if cycle is None or cycle.scope is not self.scope:  # type: ignore[redundant-expr]  # none before the first head
             self._head_goes_on(len(data))

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from asgipipe.errors import ServerError
@@ -65,6 +65,13 @@ def write(specification: Specification) -> None:
     os.environ[VARIABLE] = str(path)
 
 
+def share(specification: Specification, folder: Path) -> None:
+    """Put `specification` into the private `folder`, where its workers also put their counters."""
+    metrics = folder / "metrics"
+    metrics.mkdir(mode=0o700)
+    write(replace(specification, directory=str(folder), metrics_directory=str(metrics)))
+
+
 @contextlib.contextmanager
 def private_directory() -> Iterator[Path]:
     """A folder that only this user can enter; it is gone afterwards, and so is its name in the environment."""
@@ -72,8 +79,13 @@ def private_directory() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        os.environ.pop(VARIABLE, None)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove the private `folder`, and its name from the environment."""
+    os.environ.pop(VARIABLE, None)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 # The first failure of a worker, for the one message of the parent's

@@ -1,6 +1,7 @@
 """The parent of worker processes: starts them, replaces those that die or hang, stops them, and tells the truth.
 
     starting ─► serving ─► stopping
+        │          └── SIGHUP: settings and code are read again by new workers, which take the place of the old ones
         └── a worker fails before the first one served: all are stopped, exit status 3
 
 Everything that can happen (a signal, a worker's message or end, a changed file) wakes one wait; nothing is polled. Only
@@ -21,9 +22,11 @@ from time import monotonic
 from types import FrameType
 
 from asgipipe.errors import ServerError
-from asgipipe.servers.drain import HURRY
+from asgipipe.servers.drain import HURRY, RETIRE
+from asgipipe.servers.fleet import Fleet
 from asgipipe.servers.options import ServerOptions
-from asgipipe.servers.worker import PING, READY, STARTUP_FAILURE, work
+from asgipipe.servers.terminal import Terminal
+from asgipipe.servers.worker import PING, READY, work
 
 logger = logging.getLogger("asgipipe.servers")
 
@@ -31,23 +34,15 @@ _SPAWN = multiprocessing.get_context("spawn")
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 _CLEAN_UP = 3.0
 """Seconds that the other workers have to clean up when one of them failed to start."""
-_LONGEST_PAUSE = 10.0
-"""Seconds between two attempts to replace a worker that keeps dying."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds: for a worker to show that it is alive, and for one to end after it was told to."""
-
-    health_check: float
-    stop: float
+_RETIRING = 5.0
+"""Seconds by which the end of a worker that others replace may be later than that of one that is told to stop."""
 
 
 @dataclass(eq=False)
 class _Worker:
     process: SpawnProcess
     connection: Connection
-    ready: bool = False
+    longest_stop: float
     asked_at: float | None = None
     heard_at: float = field(default_factory=monotonic)
     told_at: float | None = None
@@ -58,9 +53,14 @@ class _Worker:
             with suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)
 
-    def tell_to_stop(self, within: float) -> None:
-        self.kill_at = monotonic() + within
+    def tell_to_stop(self, within: float | None = None) -> None:
+        self.kill_at = monotonic() + (self.longest_stop if within is None else within)
         self.signal(signal.SIGTERM)
+
+    def tell_to_retire(self) -> None:
+        """Tell a worker that serves to leave the rest to others."""
+        self.kill_at = monotonic() + self.longest_stop + _RETIRING
+        self.signal(signal.SIGTERM if RETIRE is None else RETIRE)
 
     def next_check(self, health_check: float) -> float:
         """When to ask whether the worker is alive, or, when it was asked, when to stop believing it."""
@@ -75,34 +75,28 @@ class _Worker:
 class Supervisor:
     """Runs `options.workers` workers on `listener`; one that is started anew on each change when reloading.
 
-    `failure` returns the message of a worker that failed to start, if there is one; `on_ready` is called once, when all
-    workers serve.
+    `health_check` is the seconds in which a worker must show that it is alive. `failure` returns the message of a
+    worker that failed to start, if there is one; `on_ready` is called once, when all workers serve.
     """
 
     def __init__(
         self,
         options: ServerOptions,
         listener: socket.socket,
-        timings: Timings,
         *,
+        health_check: float,
         failure: Callable[[], str | None],
         on_ready: Callable[[], None],
     ) -> None:
         self._options = options
         self._listener = listener
-        self._timings = timings
+        self._health_check = health_check
         self._failure = failure
-        self._on_ready = on_ready
+        self._fleet = Fleet[_Worker](options.workers, failure=failure, on_ready=on_ready)
+        self._terminal = Terminal()
         self._workers: list[_Worker] = []
-        self._wanted = options.workers
-        self._served = False
-        self._stopping = False
         self._changed = False
-        self._status = 0
-        self._error: str | None = None
         self._received: list[int] = []
-        self._pause = 0.0
-        self._start_at: float | None = None
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -118,8 +112,8 @@ class Supervisor:
         previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
         previous_wakeup = signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         try:
-            self._start_missing()
-            while self._workers or not self._stopping:
+            self._start_due()
+            while self._workers or not self._fleet.stopping:
                 self._wait()
         finally:
             signal.set_wakeup_fd(previous_wakeup)
@@ -128,9 +122,9 @@ class Supervisor:
             self._kill_all()
             self._wake_reader.close()
             self._wake_writer.close()
-        if self._error is not None:
-            raise ServerError(self._error)
-        return self._status
+        if self._fleet.error is not None:
+            raise ServerError(self._fleet.error)
+        return self._fleet.status
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._received.append(number)
@@ -151,17 +145,20 @@ class Supervisor:
         for worker in list(self._workers):
             if not worker.process.is_alive():
                 self._ended(worker)
-        if self._changed and not self._stopping:
+        if self._changed and not self._fleet.stopping:
             self._restart()
         self._check_times()
+        if not self._options.reload:
+            self._start_due()
+        self._dismiss()
 
     def _until_next(self) -> float | None:
         """Seconds until something has to be done without being woken."""
         times = [worker.kill_at for worker in self._workers if worker.kill_at is not None]
-        if self._start_at is not None:
-            times.append(self._start_at)
-        if self._served and not self._stopping:
-            times += [worker.next_check(self._timings.health_check) for worker in self._workers]
+        if self._fleet.next_start is not None and not self._options.reload:
+            times.append(self._fleet.next_start)
+        if self._fleet.served and not self._fleet.stopping:
+            times += [worker.next_check(self._health_check) for worker in self._workers]
         return max(0.0, min(times) - monotonic()) if times else None
 
     def _check_times(self) -> None:
@@ -171,28 +168,26 @@ class Supervisor:
                 logger.error("worker %s does not end and is killed", worker.process.pid)
                 worker.kill_at = None
                 worker.process.kill()
-                self._status = self._status or 1
-            elif self._served and not self._stopping:
+                self._fleet.status = self._fleet.status or int(self._fleet.stopping)
+            elif self._fleet.served and not self._fleet.stopping:
                 self._ask(worker, now)
-        if self._start_at is not None and now >= self._start_at:
-            self._start_at = None
-            self._start_missing()
 
     # Health
 
     def _hear(self, worker: _Worker) -> None:
         try:
-            message = worker.connection.recv_bytes(16)
+            message = worker.connection.recv_bytes(64)
         except (EOFError, OSError):
             worker.connection.close()
             return
         worker.heard_at = monotonic()
         worker.asked_at = None
-        if message == READY:
+        if message.startswith(READY):
+            worker.longest_stop = float(message.removeprefix(READY))
             self._became_ready(worker)
 
     def _ask(self, worker: _Worker, now: float) -> None:
-        if now < worker.next_check(self._timings.health_check) or worker.connection.closed:
+        if now < worker.next_check(self._health_check) or worker.connection.closed:
             return
         if worker.asked_at is None:
             worker.asked_at = now
@@ -204,55 +199,46 @@ class Supervisor:
             worker.process.kill()
 
     def _became_ready(self, worker: _Worker) -> None:
-        worker.ready = True
-        self._pause = 0.0
-        if not self._served and all(each.ready for each in self._workers):
-            self._served = True
-            self._on_ready()
-        elif self._served:
+        if self._fleet.served:
             logger.info("worker %s serves", worker.process.pid)
+        self._fleet.became_ready(worker)
 
     # Beginnings and ends
 
-    def _start_missing(self) -> None:
-        while len(self._workers) < self._wanted and not self._stopping:
-            ours, theirs = _SPAWN.Pipe()
-            process = _SPAWN.Process(target=work, args=(self._options, self._listener, theirs), name="asgipipe-worker")
-            process.start()
-            theirs.close()
-            self._workers.append(_Worker(process, ours))
+    def _start_due(self) -> None:
+        for _ in range(self._fleet.due()):
+            self._start()
+
+    def _start(self) -> None:
+        ours, theirs = _SPAWN.Pipe()
+        process = _SPAWN.Process(target=work, args=(self._options, self._listener, theirs), name="asgipipe-worker")
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours, self._options.longest_stop)
+        self._workers.append(worker)
+        self._fleet.started(worker)
+
+    def _dismiss(self) -> None:
+        for worker, serves in self._fleet.dismissed():
+            if serves:
+                worker.tell_to_retire()
+            else:
+                worker.tell_to_stop()
 
     def _ended(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         pid, status = worker.process.pid, worker.process.exitcode
         worker.close()
-        if self._stopping:
-            self._status = self._status or (1 if status else 0)
-        elif self._options.reload:
+        if self._options.reload and not self._fleet.stopping:
+            self._fleet.forget(worker)
             self._ended_while_reloading(worker, status)
-        elif not self._served or (status == STARTUP_FAILURE and not self._workers):
-            self._fail(status)
-        else:
-            if status:
-                logger.error("worker %s ended with status %s and is replaced", pid, status)
-                self._say_failure()
-            self._start_at = monotonic() + self._pause
-            self._pause = min(max(1.0, 2 * self._pause), _LONGEST_PAUSE)
+            return
+        self._fleet.ended(worker, pid, status)
+        if self._fleet.error is not None and not self._fleet.stopping:
+            self._stop(_CLEAN_UP)
 
-    def _fail(self, status: int | None) -> None:
-        """Stop everything: a worker failed before anything was served, or there is none left that works."""
-        reported = self._failure()
-        self._error = reported or f"a worker process ended with status {status} while it was starting"
-        self._stop(_CLEAN_UP)
-
-    def _say_failure(self) -> None:
-        reported = self._failure()
-        if reported is not None:
-            logger.error("%s", reported)
-
-    def _stop(self, within: float) -> None:
-        self._stopping = True
-        self._start_at = None
+    def _stop(self, within: float | None = None) -> None:
+        self._fleet.stop()
         for worker in self._workers:
             worker.tell_to_stop(within)
 
@@ -264,28 +250,39 @@ class Supervisor:
 
     def _signalled(self, number: int) -> None:
         name = signal.Signals(number).name
-        if not self._stopping:
+        if self._fleet.stopping:
+            logger.warning("%s again: stopping now", name)
+            for worker in self._workers:
+                worker.signal(HURRY)
+        elif name == "SIGHUP" and not self._terminal.is_gone():
+            self._reload()
+        else:
             logger.info("%s: stopping %d workers", name, len(self._workers))
-            self._stop(self._timings.stop)
-            return
-        logger.warning("%s again: stopping now", name)
-        for worker in self._workers:
-            worker.signal(HURRY)
+            self._stop()
 
     # Reloading
 
+    def _reload(self) -> None:
+        if self._options.reload:
+            self._changed = True
+        else:
+            self._fleet.reload()
+
     def _restart(self) -> None:
+        """Start the only worker anew, at once: whoever edits wants to see the change, not what was before it."""
         self._changed = False
         logger.info("files changed: starting anew")
         if not self._workers:
-            self._start_missing()
+            self._start()
         for worker in self._workers:
             worker.told_at = monotonic()
-            worker.tell_to_stop(self._timings.stop)
+            worker.tell_to_stop()
 
     def _ended_while_reloading(self, worker: _Worker, status: int | None) -> None:
         if worker.told_at is not None:
-            self._start_missing()
+            self._start()
             return
-        self._say_failure()
+        reported = self._failure()
+        if reported is not None:
+            logger.error("%s", reported)
         logger.error("the application ended with status %s; it is started anew when a file changes", status)

@@ -1,4 +1,4 @@
-"""Serving with uvicorn: in this process, or in workers that this process looks after.
+"""Serving with uvicorn in this process: the only one of a command, or a worker of our supervisor's or gunicorn's.
 
 Exit status: 0 after a clean end, also by SIGTERM or ctrl-C (uvicorn itself would end by the signal, which some service
 managers take for a failure); 1 when requests or hooks were cut short; 3 when the server did not start.
@@ -7,25 +7,22 @@ managers take for a failure); 1 when requests or hooks were cut short; 3 when th
 import asyncio
 import contextlib
 import logging
-import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from asgipipe import logs
 from asgipipe.errors import ServerError
 from asgipipe.pipelines.execution import traceback_of
-from asgipipe.servers import banner, deadline, sockets
-from asgipipe.servers import specification as specifications
-from asgipipe.servers.application import Plan, ServedApplication, build, plan
-from asgipipe.servers.options import ServerOptions, server_options
+from asgipipe.servers import deadline, sockets
+from asgipipe.servers.application import ServedApplication
+from asgipipe.servers.drain import RETIRE
+from asgipipe.servers.options import ServerOptions
 from asgipipe.servers.protocol import bounded_protocol
-from asgipipe.servers.specification import Specification
 
 logger = logging.getLogger("asgipipe.servers")
 
@@ -35,78 +32,25 @@ _LAST_CLIENTS = 0.2
 _WEBSOCKET_MESSAGE = 1024 * 1024
 """Bytes of the longest WebSocket message."""
 
-_HEALTH_CHECK = 60.0
-"""Seconds that a worker may hold the interpreter lock before it is replaced."""
-
-
-def run(specification: Specification) -> int:
-    """Serve what `specification` names until told to stop; return the exit status.
-
-    Raises UserError for every mistake that keeps the server from starting.
-    """
-    specification = replace(specification, generated_key=secrets.token_urlsafe(32))
-    plans = plan(specification)
-    options = server_options([each.settings for each in plans], [each.name for each in plans])
-    logs.configure(options.log_format, options.log_level)
-    with sockets.bound(options) as listener:
-        if options.workers > 1 or options.reload:
-            return _supervise(specification, plans, options, listener)
-        application = build(specification, plans)
-        return serve(application, options, listener, lambda: _announce(specification, plans, options, listener))
-
-
-def _announce(
-    specification: Specification, plans: Sequence[Plan], options: ServerOptions, listener: socket.socket
-) -> None:
-    key = specification.generated_key
-    used = any(key in each.auth_keys for each in plans)
-    banner.announce(plans, options, sockets.origin(listener, options), key if used else None)
-
-
-def _supervise(
-    specification: Specification, plans: Sequence[Plan], options: ServerOptions, listener: socket.socket
-) -> int:
-    from asgipipe.servers.reload import watched_changes
-    from asgipipe.servers.supervisor import Supervisor, Timings
-
-    for each in plans:
-        _ = each.loaded.pipeline.contract  # what cannot be served is said once, here, not by every worker
-    with specifications.private_directory() as folder:
-        metrics = folder / "metrics"
-        metrics.mkdir(mode=0o700)
-        specification = replace(specification, directory=str(folder), metrics_directory=str(metrics))
-        specifications.write(specification)
-        timings = Timings(
-            health_check=float(options.uvicorn.get("timeout_worker_healthcheck", _HEALTH_CHECK)),
-            stop=options.drain_timeout + options.stop_timeout + 2.0,
-        )
-        supervisor = Supervisor(
-            options,
-            listener,
-            timings,
-            failure=lambda: specifications.reported_failure(str(folder)),
-            on_ready=lambda: _announce(specification, plans, options, listener),
-        )
-        if not options.reload:
-            return supervisor.run()
-        with watched_changes(_watched(specification, plans, options), supervisor.changed):
-            return supervisor.run()
-
-
-def _watched(specification: Specification, plans: Sequence[Plan], options: ServerOptions) -> list[Path]:
-    folders = options.uvicorn.get("reload_dirs") or [each.loaded.source_root for each in plans]
-    files = [specification.config_file] if specification.config_file else []
-    return [Path(place).resolve() for place in ([folders] if isinstance(folders, str) else folders) + files]
+_LAST_REQUESTS = 2.0
+"""Seconds in which connections to a worker that others have replaced may send one more request."""
 
 
 def serve(
-    application: ServedApplication, options: ServerOptions, listener: socket.socket, on_started: Callable[[], None]
+    application: ServedApplication,
+    options: ServerOptions,
+    listener: socket.socket,
+    on_started: Callable[[], None],
+    *,
+    supervised: bool = False,
 ) -> int:
     """Serve `application` in this process until told to stop; return the exit status.
 
+    A `supervised` process is a worker: its parent alone says when it stops, and when others have taken its place.
     Raises the UserError that kept the application from starting.
     """
     application.reports_failure = True
+    application.drain.supervised = supervised
     application.drain.timeout = options.drain_timeout
     server = _Server(_Config(application, options), application, options, on_started)
     try:
@@ -143,13 +87,14 @@ def _quiet_signals(server: uvicorn.Server) -> Iterator[None]:
 class _Config(uvicorn.Config):
     def __init__(self, application: ServedApplication, options: ServerOptions) -> None:
         self._options = options
+        self.protocol = bounded_protocol(options.limits)
         others = {name: value for name, value in options.uvicorn.items() if name not in _HANDLED_HERE}
         defaults = {"access_log": False, "ws_max_size": _WEBSOCKET_MESSAGE} | others
         super().__init__(
             application,
             interface="asgi3",
             lifespan="on",
-            http=bounded_protocol(options.limits),
+            http=self.protocol,
             server_header=False,
             workers=1,
             timeout_graceful_shutdown=round(options.drain_timeout),
@@ -188,8 +133,10 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.guard = deadline.Guard()
         self._drain = application.drain
-        self._drain.on_signal = lambda: self.guard.end_within(options.drain_timeout + options.stop_timeout + 2.0)
+        self._drain.on_signal = lambda: self.guard.end_within(options.longest_stop)
         self._on_started = on_started
+        self._protocol = config.protocol
+        self._retiring: asyncio.Task[None] | None = None
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, also after a task or a callback of the application's own raised SystemExit or KeyboardInterrupt.
@@ -213,7 +160,34 @@ class _Server(uvicorn.Server):
         except OSError:
             await self.lifespan.shutdown()  # the application has started already
             raise
+        if self._drain.supervised and RETIRE is not None:
+            loop = asyncio.get_running_loop()
+            signal.signal(RETIRE, lambda _number, _frame: loop.call_soon_threadsafe(self._begin_retiring))
         self._on_started()
+
+    def _begin_retiring(self) -> None:
+        if self._retiring is None:
+            self._retiring = asyncio.create_task(self._retire())
+
+    async def _retire(self) -> None:
+        """Leave new connections to others, answer those that are open, and stop.
+
+        Nothing is refused meanwhile. A connection that has just been opened is about to send its first request, and one
+        that is kept alive may be sending another, which is answered with `connection: close`.
+        """
+        patience = self._drain.timeout
+        ends = asyncio.get_running_loop().time() + patience
+        for server in self.servers:
+            server.close()
+        self._protocol.retiring = True
+        await asyncio.sleep(min(_LAST_REQUESTS, patience))
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, HttpToolsProtocol):
+                connection.shutdown()
+        while self.server_state.connections and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110  # uvicorn's way
+            await asyncio.sleep(0.05)
+        self._drain.timeout = max(0.0, ends - asyncio.get_running_loop().time())
+        signal.raise_signal(signal.SIGTERM)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._drain.begun:

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
@@ -16,7 +17,9 @@ from asgipipe.servers import deadline
 from asgipipe.servers import specification as specifications
 from asgipipe.servers.options import ServerOptions
 
-READY = b"ready"
+READY = b"ready "
+"""Followed by the seconds, as text, that the worker may take to end."""
+
 PING = b"ping"
 PONG = b"pong"
 
@@ -26,14 +29,28 @@ logger = logging.getLogger("asgipipe.servers")
 
 
 def work(options: ServerOptions, listener: socket.socket, parent: Connection) -> NoReturn:
-    """Serve until told to stop, and end the process. Says READY to `parent`, and PONG whenever it is asked."""
-    # A terminal sends ctrl-C to every process of the command; the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Serve until told to stop, and end the process. Says READY to `parent`, and PONG whenever it is asked.
+
+    `options` are those with which the parent was started; the worker resolves its own anew.
+    """
     logs.configure(options.log_format, options.log_level)
+    ignore_terminal()
     threading.Thread(target=_answer, args=(parent,), name="asgipipe-health", daemon=True).start()
+    end(lambda: _serve(listener, parent))
+
+
+def ignore_terminal() -> None:
+    """Leave ctrl-C and the hang-up of a terminal, which go to every process of the command, to the parent alone."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def end(serve: Callable[[], int]) -> NoReturn:
+    """End the process with the status that `serve` returns; why it did not start is left for the parent to say."""
     status = STARTUP_FAILURE
     try:
-        status = _serve(options, listener, parent)
+        status = serve()
     except UserError as error:
         _report(str(error))
     except Exception as error:  # boundary: nothing may be served by half
@@ -43,11 +60,13 @@ def work(options: ServerOptions, listener: socket.socket, parent: Connection) ->
     sys.exit(status)
 
 
-def _serve(options: ServerOptions, listener: socket.socket, parent: Connection) -> int:
-    from asgipipe.servers.application import create_app
+def _serve(listener: socket.socket, parent: Connection) -> int:
+    from asgipipe.servers.application import create
     from asgipipe.servers.uvicorn import serve
 
-    return serve(create_app(), options, listener, lambda: _tell(parent, READY))
+    application, options = create()
+    ready = READY + b"%.3f" % options.longest_stop
+    return serve(application, options, listener, lambda: _tell(parent, ready), supervised=True)
 
 
 def _report(message: str) -> None:

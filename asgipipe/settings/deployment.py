@@ -178,6 +178,12 @@ class DeploymentSettings(Section):
     uvicorn_kwargs: Annotated[Options, AfterValidator(_server_options)] = Field(
         default={}, description="Further keyword arguments for uvicorn."
     )
+    server: Literal["uvicorn", "gunicorn"] = Field(
+        default="uvicorn", description="Which server runs: uvicorn, or gunicorn as the parent of uvicorn's workers."
+    )
+    gunicorn_kwargs: Options = Field(
+        default={}, description="Further settings for gunicorn, by its own names. Without effect under uvicorn."
+    )
     log_level: LoggingLevels = Field(
         default=LoggingLevels.INFO, description="The least level that is logged, by name or number."
     )
@@ -228,6 +234,8 @@ def _combinations(settings: DeploymentSettings) -> list[Conflict]:
     conflicts: list[Conflict] = []
     if settings.uvicorn_reload and settings.uvicorn_workers > 1:
         conflicts.append((("uvicorn_reload",), "reloading works with one worker only; set uvicorn_workers to 1"))
+    if settings.uvicorn_reload and settings.server == "gunicorn":
+        conflicts.append((("uvicorn_reload",), "reloading on changes needs server uvicorn; gunicorn reloads on SIGHUP"))
     if settings.generate_auth_key and settings.auth_key is not None:
         conflicts.append((("generate_auth_key",), "a key is given by auth_key already; set one of the two"))
     conflicts += [

@@ -25,6 +25,12 @@ class Answer:
     body: bytes = b""
     complete: bool = True
 
+    def __str__(self) -> str:
+        end = "" if self.complete else " and then broke off"
+        return f"{self.status} {dict(self.headers)} {self.body[:500]!r}{end}"
+
+    __repr__ = __str__
+
     def all(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key.lower() == name]
 

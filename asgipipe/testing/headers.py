@@ -25,4 +25,5 @@ def assert_once(answer: Answer) -> None:
     counts = Counter(name.lower() for name, _ in answer.headers)
     missing = [name for name in SECURE if not counts[name]]
     repeated = [name for name, count in counts.items() if count > 1 and name not in MAY_REPEAT]
-    assert (missing, repeated) == ([], []), answer
+    assert not missing, f"{missing} are not in {answer}"
+    assert not repeated, f"{repeated} are repeated in {answer}"

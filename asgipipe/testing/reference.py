@@ -1,11 +1,12 @@
 """Starlette, the framework of the reference runner: what every other one is compared with."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from asgipipe import Deployment
 from asgipipe.http.types import ASGIApp
@@ -40,13 +41,16 @@ async def tagging(request: Request, call_next: CallNext) -> Response:
     return response
 
 
+ROUTES = [Route("/own", own), Route("/failing", failing)]
+
+
 class StarletteSubject(Subject):
     flavor = "starlette"
 
     def mount(self, deployments: Mapping[str, Deployment]) -> ASGIApp:
         from asgipipe.runners.starlette import mount
 
-        app = self._host()
+        app = Starlette(routes=ROUTES)
         for prefix, deployment in deployments.items():
             mount(app, prefix, deployment)
         return app
@@ -54,10 +58,17 @@ class StarletteSubject(Subject):
     def include(self, deployments: Mapping[str, Deployment]) -> ASGIApp:
         from asgipipe.runners.starlette import router
 
-        app = self._host()
-        for prefix, deployment in deployments.items():
-            app.mount(prefix, router(deployment))
-        return app
+        routers = {prefix: router(deployment) for prefix, deployment in deployments.items()}
+
+        @asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            async with AsyncExitStack() as stack:
+                for each in routers.values():
+                    await stack.enter_async_context(each.lifespan_context(app))
+                yield
+
+        mounts = [Mount(prefix, routes=each.routes) for prefix, each in routers.items()]
+        return Starlette(routes=[*ROUTES, *mounts], lifespan=lifespan)
 
     def request_handler(self) -> Callable[..., object]:
         return shouting
@@ -72,6 +83,3 @@ class StarletteSubject(Subject):
         if not isinstance(app, Starlette):
             raise TypeError(f"this is no Starlette: {app!r}")
         app.add_route("/extended", extended)
-
-    def _host(self) -> Starlette:
-        return Starlette(routes=[Route("/own", own), Route("/failing", failing)])

@@ -280,7 +280,36 @@ SPECIMENS: dict[str, Callable[[Subject], Settings]] = {
 }
 
 
-def specimen(name: str, subject: Subject, target: object = conform) -> Deployment:
-    """Return a new deployment of that name, run by the subject's app runner; it reads no environment."""
-    settings = {"deployment_app_runner_flavor": subject.runner or subject.flavor, **SPECIMENS[name](subject)}
-    return Deployment(target, settings, name=name, layers=())
+def specimen(name: str, subject: Subject) -> Deployment:
+    return deployed(subject, conform, SPECIMENS[name](subject), name=name)
+
+
+def deployed(subject: Subject, target: object, settings: Settings | None = None, *, name: str) -> Deployment:
+    """Return a new deployment, run by the subject's app runner; it reads no environment."""
+    flavor = {"deployment_app_runner_flavor": subject.runner or subject.flavor}
+    return Deployment(target, {**flavor, **(settings or {})}, name=name, layers=())
+
+
+class Counted:
+    """A pipeline whose starts and stops are counted; the first `failing` of the starts fail."""
+
+    def __init__(self, failing: int = 0) -> None:
+        self.starts = 0
+        self.stops = 0
+        self._failing = failing
+
+    def deployment(self, subject: Subject, name: str = "counted", **settings: object) -> Deployment:
+        made = pipeline(on_init=self._start, on_cleanup=self._stop)(self.run)
+        return deployed(subject, made, settings, name=name)
+
+    async def run(self, number: int = 1) -> int:
+        return number
+
+    async def _start(self) -> None:
+        self.starts += 1
+        await asyncio.sleep(0)
+        if self.starts <= self._failing:
+            raise OSError("no model")
+
+    def _stop(self) -> None:
+        self.stops += 1

@@ -29,6 +29,11 @@ class Form(StrEnum):
         """Where the host is."""
         return "/outer" if self in (Form.NESTED, Form.NESTED_INCLUDE) else ""
 
+    @property
+    def proxy(self) -> str:
+        """What a proxy in front strips off the paths that clients use (`root_path`)."""
+        return "/proxy" if self in (Form.NESTED, Form.NESTED_INCLUDE) else ""
+
 
 class Subject(ABC):
     """One framework under test; an adapter's author writes a subclass.
@@ -88,24 +93,24 @@ def assembled(subject: Subject, form: Form, deployment: Deployment) -> ASGIApp:
     if form is Form.INCLUDE:
         return subject.include({form.prefix: deployment})
     place = subject.mount if form is Form.NESTED else subject.include
-    return Nested(place({"/inner": deployment}))
+    return Nested(place({"/inner": deployment}), form)
 
 
 class Nested:
-    """An application with a host at /outer, behind a proxy that strips /proxy."""
+    """An application with a host at /outer, behind a proxy."""
 
-    proxy = "/proxy"
-
-    def __init__(self, host: ASGIApp) -> None:
+    def __init__(self, host: ASGIApp, form: Form) -> None:
         self._host = host
+        self._proxy = form.proxy
+        self._outer = form.outer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             # As uvicorn's `--root-path` has it, and the ASGI specification: paths are complete.
             scope = {
                 **scope,
-                "root_path": f"{self.proxy}/outer",
-                "path": f"{self.proxy}{scope['path']}",
-                "raw_path": f"{self.proxy}".encode() + scope["raw_path"],
+                "root_path": self._proxy + self._outer,
+                "path": self._proxy + scope["path"],
+                "raw_path": self._proxy.encode() + scope["raw_path"],
             }
         await self._host(scope, receive, send)

@@ -43,7 +43,8 @@ class Conformance:
     servers: ClassVar[tuple[str, ...]] = tuple(SERVERS)
 
     @pytest.fixture(scope="class")
-    def bench(self) -> Iterator[Bench]:
+    @classmethod
+    def bench(cls) -> Iterator[Bench]:
         bench = Bench()
         yield bench
         bench.close()

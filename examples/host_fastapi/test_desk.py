@@ -11,7 +11,7 @@ from desk.app import app, robots
 from desk.triage import triage
 
 KEY = {"authorization": f"Bearer {robots.auth_keys[0]}"}
-TICKET = {"customer": "Grace", "text": "Hello! I was charged twice, please refund me. Thank you."}
+TICKET = {"text": "Hello! I was charged twice, please refund me. Thank you."}
 REFUND = {"team": "billing", "urgent": True, "summary": "I was charged twice, please refund me."}
 
 
@@ -42,17 +42,17 @@ def test_passwords_are_kept_as_hashes(agent: TestClient) -> None:
     """A wrong password and an unknown name are refused alike, and the file holds neither password nor token."""
     for given in ({"name": "Ada", "password": "wrong"}, {"name": "Eve", "password": "analytical"}):
         assert agent.post("/log-in", json=given).status_code == 403
-    with database.connected() as connection:
-        dump = "\n".join(connection.iterdump())
-    assert "analytical" not in dump
-    assert agent.cookies["session"] not in dump
+    kept = str([*database.query("select * from agents"), *database.query("select * from sessions")])
+    assert "analytical" not in kept
+    assert agent.cookies["session"] not in kept
 
 
 def test_the_pipeline_is_a_function(client: TestClient) -> None:
     """The triage can be called without HTTP, and reads the desk's own database."""
-    assert triage(database.add_ticket("Grace", "What is the price?")) == ("sales", False, "What is the price?")
-    with pytest.raises(LookupError, match="no ticket 7"):
-        triage(7)
+    database.query("insert into tickets values (7, 'What is the price?')")
+    assert triage(7) == ("sales", False, "What is the price?")
+    with pytest.raises(LookupError, match="no ticket 8"):
+        triage(8)
 
 
 def test_agents_have_the_triage(agent: TestClient) -> None:

@@ -79,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.layers", description=__doc__)
     parser.add_argument("--iterations", type=int, default=1000, help="requests per repeat, default %(default)s")
     parser.add_argument("--repeats", type=int, default=15, help="the best counts, default %(default)s")
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), metavar="TABLE", help=str([*TABLES]))
+    parser.add_argument(
+        "--tables", nargs="+", choices=TABLES, default=list(TABLES), metavar="TABLE", help=str([*TABLES])
+    )
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into docs/performance.md")
     parser.add_argument(
         "--profile",

@@ -8,9 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-_PACKAGES: Final = (
-    "asgipipe", "django", "fastapi", "httptools", "pydantic", "quart", "starlette", "uvicorn", "uvloop"
-)
+_PACKAGES: Final = ("asgipipe", "django", "fastapi", "httptools", "pydantic", "quart", "starlette", "uvicorn", "uvloop")
 
 
 def facts() -> dict[str, str]:

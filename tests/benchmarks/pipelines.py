@@ -1,4 +1,4 @@
-"""The work as asgipipe pipelines: async steps, sync steps, sync steps that never wait; and custom endpoints beside it."""
+"""The work as asgipipe pipelines: async steps, sync steps, sync steps that never wait; one has custom endpoints."""
 
 from typing import Annotated, Final
 

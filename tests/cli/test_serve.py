@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.servers.command import Command, command, serving, until
+from tests.servers.command import SERVERS, Command, command, serving, until
 
 WEATHER = """
 def weather(city: str, days: int = 3) -> str:
@@ -303,14 +303,14 @@ def test_debug_shows_the_traceback(folder: Path) -> None:
         assert "Traceback" in running.output
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_taken_port_is_one_message(folder: Path, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_a_taken_port_is_one_message(folder: Path, server: str, workers: int) -> None:
     """The address and the way out are named, nothing is started, and the status is 3."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        arguments = ("serve", "slow.py:slow", "--port", port, "--workers", workers)
+        arguments = ("serve", "slow.py:slow", "--port", port, "--server", server, "--workers", workers)
         with command(*arguments, folder=folder) as running:
             failed(running, 3, f"127.0.0.1:{port}", "--port")
             assert notes(folder) == []
@@ -329,28 +329,30 @@ def test_a_wrong_argument_for_uvicorn_is_refused(folder: Path) -> None:
         failed(running, 2, "uvicorn_kwargs.bakclog", "did you mean backlog?")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_missing_certificate_is_one_message(folder: Path, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_a_missing_certificate_is_one_message(folder: Path, server: str, workers: int) -> None:
     """TLS files that cannot be read are a mistake of the user's like others."""
     files = json.dumps({"ssl_certfile": "no.pem", "ssl_keyfile": "no.key"})
-    with serving("slow.py:slow", "--workers", workers, "--uvicorn-kwargs", files, folder=folder) as running:
+    with serving(
+        "slow.py:slow", "--server", server, "--workers", workers, "--uvicorn-kwargs", files, folder=folder
+    ) as running:
         failed(running, 3, "TLS")
         assert notes(folder) == []
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_failing_hook_serves_nothing(folder: Path, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_a_failing_hook_serves_nothing(folder: Path, server: str, workers: int) -> None:
     """A start that fails is one message with its reason, status 3, and no connection is ever accepted."""
-    with serving("slow.py:failing", "--workers", workers, folder=folder) as running:
+    with serving("slow.py:failing", "--server", server, "--workers", workers, folder=folder) as running:
         failed(running, 3, "no model file")
         assert "serves on" not in running.output
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_cannot_be_served_is_said_once(write: Write, folder: Path, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_what_cannot_be_served_is_said_once(write: Write, folder: Path, server: str, workers: int) -> None:
     """A type without a JSON form is one message, not one for each worker."""
     write("bad.py", "class Own: ...\n\ndef bad(own: Own) -> int:\n    return 1\n")
-    with serving("bad.py", "--workers", workers, folder=folder) as running:
+    with serving("bad.py", "--server", server, "--workers", workers, folder=folder) as running:
         failed(running, 2, "own")
 
 
@@ -383,10 +385,13 @@ def test_the_same_name_twice_is_refused(folder: Path) -> None:
 # Stopping
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_sigterm_lets_a_running_request_finish(folder: Path, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_sigterm_lets_a_running_request_finish(folder: Path, server: str, workers: int) -> None:
     """While a run finishes, /ready says 503 and a new run is refused with Retry-After; then the end is clean."""
-    with serving("slow.py:slow", "--workers", workers, folder=folder) as running, ThreadPoolExecutor() as threads:
+    with (
+        serving("slow.py:slow", "--server", server, "--workers", workers, folder=folder) as running,
+        ThreadPoolExecutor() as threads,
+    ):
         first = threads.submit(invoke, running, name="go")
         noted(folder, "waiting")
         running.signal(signal.SIGTERM)
@@ -402,11 +407,13 @@ def test_sigterm_lets_a_running_request_finish(folder: Path, workers: int) -> No
 
 
 @pytest.mark.parametrize("target", ["slow.py:slow", "slow.py:stuck"])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_does_not_finish_in_time_is_cut_and_the_status_says_so(folder: Path, target: str, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_what_does_not_finish_in_time_is_cut_and_the_status_says_so(
+    folder: Path, target: str, server: str, workers: int
+) -> None:
     """Async and sync runs that outlive drain_timeout are cut, the hooks still run, and the status is 1."""
     parameters = {"name": "never"} if target.endswith("slow") else {"seconds": 3600}
-    arguments = ("--drain-timeout", 0.2, "--workers", workers)
+    arguments = ("--drain-timeout", 0.2, "--server", server, "--workers", workers)
     with serving(target, *arguments, folder=folder) as running, ThreadPoolExecutor() as threads:
         threads.submit(call_in_vain, running, **parameters)
         noted(folder, "waiting")
@@ -415,10 +422,10 @@ def test_what_does_not_finish_in_time_is_cut_and_the_status_says_so(folder: Path
         assert "still in flight" in running.output
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_second_signal_stops_at_once(folder: Path, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_a_second_signal_stops_at_once(folder: Path, server: str, workers: int) -> None:
     """The second SIGTERM cuts a drain that would take half an hour, and the hooks still run."""
-    arguments = ("--drain-timeout", 1800, "--workers", workers)
+    arguments = ("--drain-timeout", 1800, "--server", server, "--workers", workers)
     with serving("slow.py:slow", *arguments, folder=folder) as running, ThreadPoolExecutor() as threads:
         threads.submit(call_in_vain, running, name="never")
         noted(folder, "waiting")
@@ -429,10 +436,10 @@ def test_a_second_signal_stops_at_once(folder: Path, workers: int) -> None:
         noted(folder, "end", workers)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_ends_cleanly(folder: Path, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_ctrl_c_ends_cleanly(folder: Path, server: str, workers: int) -> None:
     """A SIGINT to every process of the command, as a terminal sends it, ends without a traceback and with status 0."""
-    with serving("slow.py:slow", "--workers", workers, folder=folder, group=True) as running:
+    with serving("slow.py:slow", "--server", server, "--workers", workers, folder=folder, group=True) as running:
         running.until_says("Stop with ctrl-C")
         os.killpg(running.process.pid, signal.SIGINT)
         assert running.status() == 0, running.output

@@ -15,7 +15,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder with a copy of `examples` in it, as in a clone."""
-    shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__", "model.json"))
+    shutil.copytree(
+        EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__", "model.json", "*.sqlite3")
+    )
     return tmp_path
 
 

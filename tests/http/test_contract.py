@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic_core import from_json
 
 from asgipipe import pipeline
 from tests.http.wire import JSON, Ask, Reply, ask, ask_one, invoke
@@ -25,6 +26,7 @@ def tick(count: int = 1) -> int:
 
 SETTINGS = {"max_request_body_size": LIMIT}
 GOOD = {"parameters": {"name": "a"}}
+NOT_UTF_8 = b'{"run_name":"\xff"}'
 
 
 def with_parameters(**parameters: object) -> Ask:
@@ -45,6 +47,13 @@ def bad(detail: str) -> dict[str, object]:
 
 def not_json(detail: str) -> dict[str, object]:
     return bad(f"The body is not valid JSON: {detail}.")
+
+
+def words_of_pydantic(document: bytes) -> str:
+    """Return how pydantic describes the mistake, where its versions differ: some count columns from 0."""
+    with pytest.raises(ValueError, match="unicode") as caught:
+        from_json(document)
+    return str(caught.value)
 
 
 def refused(*errors: tuple[list[str | int], str, str]) -> dict[str, object]:
@@ -77,7 +86,7 @@ REFUSALS: dict[str, tuple[Ask, dict[str, object]]] = {
     "malformed": (invoke(b"{"), not_json("EOF while parsing an object at line 1 column 1")),
     "only white space": (invoke(b"   "), not_json("EOF while parsing a value at line 1 column 3")),
     "more than one value": (invoke(b"{} {}"), not_json("trailing characters at line 1 column 4")),
-    "not UTF-8": (invoke(b'{"run_name":"\xff"}'), not_json("invalid unicode code point at line 1 column 14")),
+    "not UTF-8": (invoke(NOT_UTF_8), not_json(words_of_pydantic(NOT_UTF_8))),
     "a byte order mark": (invoke(b"\xef\xbb\xbf{}"), not_json("expected value at line 1 column 1")),
     "UTF-16": (invoke(json.dumps(GOOD).encode("utf-16")), not_json("expected value at line 1 column 1")),
     "UTF-16 without a mark": (

@@ -6,17 +6,17 @@ import pytest
 
 from tests.reliability import raw
 from tests.reliability.conftest import Notes, Serve
-from tests.servers.command import until
+from tests.servers.command import SERVERS, until
 
 SOON = 5.0
 """Seconds; one is promised, on a machine that does nothing else."""
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
 @pytest.mark.parametrize("target", ["gates.py:sync_gate", "gates.py:async_gate"])
-def test_runs_in_flight_finish(serve: Serve, notes: Notes, target: str, workers: int) -> None:
+def test_runs_in_flight_finish(serve: Serve, notes: Notes, target: str, server: str, workers: int) -> None:
     """Row 21: after SIGTERM runs finish, new connections hear 503 with Retry-After, and the exit is clean and soon."""
-    with serve(target, "--workers", workers) as running, ExitStack() as stack:
+    with serve(target, "--server", server, "--workers", workers) as running, ExitStack() as stack:
         port = running.port
         running_now = [stack.enter_context(raw.Connection(port)) for _ in range(4)]
         for number, each in enumerate(running_now):
@@ -40,11 +40,11 @@ def test_runs_in_flight_finish(serve: Serve, notes: Notes, target: str, workers:
         assert time.monotonic() - released < SOON
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_does_not_finish_is_cut_within_the_grace(serve: Serve, notes: Notes, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_what_does_not_finish_is_cut_within_the_grace(serve: Serve, notes: Notes, server: str, workers: int) -> None:
     """Row 21: runs longer than `drain_timeout` are cut, their clients hear 503, and the process ends soon after."""
     grace = 0.5
-    arguments = ("--drain-timeout", grace, "--workers", workers)
+    arguments = ("--drain-timeout", grace, "--server", server, "--workers", workers)
     with serve("gates.py:async_gate", *arguments) as running, raw.Connection(running.port) as connection:
         connection.send(raw.invoke())
         notes.until("waiting")
@@ -82,11 +82,11 @@ def test_idle_connections_do_not_keep_the_server(serve: Serve) -> None:
         assert all(each.rest() == b"" for each in kept)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_websockets_are_told(serve: Serve, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_websockets_are_told(serve: Serve, server: str, workers: int) -> None:
     """Row 21: an idle WebSocket of the user's own is closed with 1012, within the grace."""
     grace = 0.3
-    arguments = ("--drain-timeout", grace, "--workers", workers)
+    arguments = ("--drain-timeout", grace, "--server", server, "--workers", workers)
     with serve("guarded.py:guarded", *arguments) as running, raw.Connection(running.port) as connection:
         assert connection.ask(raw.handshake("/socket-open"), head=True).status == 101
         signalled = time.monotonic()

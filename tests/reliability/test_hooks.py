@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import free_port
 from tests.reliability import raw
 from tests.reliability.conftest import Notes, Serve
-from tests.servers.command import PATIENCE, command, serving
+from tests.servers.command import PATIENCE, SERVERS, command, serving
 
 START = ["lifespan-begin", "on_init", "on_init-done", "startup_hook", "startup_hook-done"]
 STOP = ["shutdown_hook", "shutdown_hook-done", "on_cleanup", "on_cleanup-done", "lifespan-end"]
@@ -21,10 +21,10 @@ def without_runs(words: list[str]) -> list[str]:
     return [word for word in words if word != "run"]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_every_hook_is_called_once_in_its_order(serve: Serve, notes: Notes, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_every_hook_is_called_once_in_its_order(serve: Serve, notes: Notes, server: str, workers: int) -> None:
     """Row 22: each process starts and stops everything exactly once, and stops in reverse."""
-    with serve("hooks.py:hooked", "--workers", workers) as running:
+    with serve("hooks.py:hooked", "--server", server, "--workers", workers) as running:
         assert raw.ask(running.port, raw.invoke()).status == 200
         assert running.stop() == 0, running.output
         processes = notes.of_each_process()
@@ -32,10 +32,10 @@ def test_every_hook_is_called_once_in_its_order(serve: Serve, notes: Notes, work
         assert all(without_runs(words) == START + STOP for words in processes.values())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_hooks_run_although_runs_are_cut(serve: Serve, notes: Notes, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_hooks_run_although_runs_are_cut(serve: Serve, notes: Notes, server: str, workers: int) -> None:
     """Row 22: a run that outlives the drain does not keep anything from being closed."""
-    arguments = ("--drain-timeout", 0.2, "--workers", workers)
+    arguments = ("--drain-timeout", 0.2, "--server", server, "--workers", workers)
     with serve("hooks.py:hooked", *arguments) as running, raw.Connection(running.port) as connection:
         connection.send(raw.invoke({"wait": True}))
         notes.until("run")
@@ -73,10 +73,12 @@ def test_a_start_that_fails_closes_what_it_had_opened(serve: Serve, notes: Notes
         assert "Traceback" not in running.output
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_signal_during_the_start_closes_what_was_opened(serve: Serve, notes: Notes, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_a_signal_during_the_start_closes_what_was_opened(
+    serve: Serve, notes: Notes, server: str, workers: int
+) -> None:
     """Row 22: SIGTERM while a hook is waiting ends every process cleanly; what was opened is closed once."""
-    with serve("hooks.py:hooked", "--workers", workers, NAUGHTY="startup_hook:gate") as running:
+    with serve("hooks.py:hooked", "--server", server, "--workers", workers, NAUGHTY="startup_hook:gate") as running:
         notes.until("startup_hook", workers)
         running.signal(signal.SIGTERM)
         running.until_says("SIGTERM")
@@ -164,16 +166,18 @@ def leaving() -> int:
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
 @pytest.mark.parametrize("reason", FAILING)
-def test_a_start_that_fails_ends_soon_and_serves_nothing(tmp_path: Path, reason: str, workers: int) -> None:
+def test_a_start_that_fails_ends_soon_and_serves_nothing(
+    tmp_path: Path, reason: str, server: str, workers: int
+) -> None:
     """Row 24: the exit status is not 0 within 5 s, and not one connection was ever accepted."""
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
     (tmp_path / "exits.py").write_text("raise SystemExit(0)\n")
     target, status = FAILING[reason]
     port = free_port()
-    arguments = ("serve", target, "--port", port, "--workers", workers)
+    arguments = ("serve", target, "--port", port, "--server", server, "--workers", workers)
     started = time.monotonic()
     with Knocking(port) as knocking, command(*arguments, folder=tmp_path) as running:
         assert running.status() == status, running.output
@@ -182,14 +186,16 @@ def test_a_start_that_fails_ends_soon_and_serves_nothing(tmp_path: Path, reason:
     assert "Traceback" not in running.output
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_taken_port_ends_soon(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS)
+def test_a_taken_port_ends_soon(tmp_path: Path, server: str, workers: int) -> None:
     """Row 24: where another server has the port, the status is 3 within 5 s, and the other one is not disturbed."""
     (tmp_path / "app.py").write_text("def app() -> int:\n    return 1\n")
     with serving("app.py", folder=tmp_path) as first:
         port = first.port
         started = time.monotonic()
-        with command("serve", "app.py", "--port", port, "--workers", workers, folder=tmp_path) as second:
+        with command(
+            "serve", "app.py", "--port", port, "--server", server, "--workers", workers, folder=tmp_path
+        ) as second:
             assert second.status() == 3, second.output
             assert time.monotonic() - started < 5
             assert str(port) in second.output

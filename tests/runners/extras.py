@@ -1,8 +1,10 @@
 """What users add to a deployment: handlers, middleware, extensions and hooks, found by import string too."""
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
@@ -16,6 +18,10 @@ from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 KEY = "let-me-in"
 BEARER = (b"authorization", b"Bearer " + KEY.encode())
 PAGE = (b"accept", b"text/html")
+
+needs_body_limits = pytest.mark.skipif(
+    "max_body_size" not in inspect.signature(Route).parameters, reason="Starlette has body limits of its own since 1.6"
+)
 
 
 @pipeline

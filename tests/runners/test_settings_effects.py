@@ -324,7 +324,7 @@ EFFECTS: dict[str, Effect] = {
         {"app_description": "Mine."}, member(OPENAPI, "info", "description"), "Greet somebody.", "Mine."
     ),
     "app_version": Effect({"app_version": "2.0"}, member(OPENAPI, "info", "version"), "0.1.0", "2.0"),
-    "app_kwargs": Effect({"app_kwargs": {"max_body_size": 1}}, status(invoke({})), 200, 413),
+    "app_kwargs": Effect({"app_kwargs": {"routes": [extras.route]}}, status(Ask(path="/n")), 404, 200),
     "root_url_path": Effect({"root_url_path": "/w"}, served_at("/w/info"), 404, 200),
     "api_url_path": Effect({"api_url_path": "/v1"}, served_at("/v1/info"), 404, 200),
     "docs_url_path": moved("docs_url_path", "/a"),

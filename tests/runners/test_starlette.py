@@ -18,7 +18,7 @@ from asgipipe.errors import DefinitionError
 from asgipipe.http.types import Message
 from asgipipe.runners.starlette import StarletteAppRunner
 from tests.http.wire import Ask, ask, ask_one, deployed, http_scope, invoke, reply
-from tests.runners.extras import BEARER, KEY, Tagging, dispatching, hello, told
+from tests.runners.extras import BEARER, KEY, Tagging, dispatching, hello, needs_body_limits, told
 
 
 class Teapot(Exception):
@@ -110,6 +110,7 @@ def test_debug_reaches_starlette() -> None:
     assert b"RuntimeError: secret" in ask_one(hello, Ask(path="/breaking"), settings(debug=True)).body
 
 
+@needs_body_limits
 def test_a_body_limit_of_starlettes() -> None:
     """`max_body_size` is one of Starlette's own arguments."""
     assert ask_one(hello, Ask("POST", "/invoke", (), b"x" * 50), settings(max_body_size=10)).status == 413

@@ -9,9 +9,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
+import pytest
+
+GUNICORN = find_spec("gunicorn") is not None and find_spec("uvicorn_worker") is not None
+
+SERVERS = [
+    pytest.param("uvicorn", 1, id="uvicorn-1"),
+    pytest.param("uvicorn", 2, id="uvicorn-2"),
+    *(
+        pytest.param(
+            "gunicorn", workers, id=f"gunicorn-{workers}", marks=pytest.mark.skipif(not GUNICORN, reason="no gunicorn")
+        )
+        for workers in (1, 2)
+    ),
+]
+"""The server and its number of workers."""
+
+MANY_WORKERS = [SERVERS[1], SERVERS[3]]
+"""Of these, those with more than one worker."""
 
 PATIENCE = 30.0
 """Seconds after which a condition that is waited for has failed; never the time a test takes."""

@@ -6,7 +6,6 @@ from types import FrameType
 
 import pytest
 
-from asgipipe.servers import drain as drains
 from asgipipe.servers.drain import HURRY, Drain
 
 
@@ -117,13 +116,13 @@ def test_a_second_signal_goes_to_the_server_at_once() -> None:
     asyncio.run(run())
 
 
-def test_a_supervised_process_listens_to_its_parent_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supervised_process_listens_to_its_parent_alone() -> None:
     """SIGINT and repeated SIGTERMs mean nothing more there; the signal to hurry does."""
-    monkeypatch.setattr(drains, "supervised", lambda: True)
 
     async def run() -> None:
         told, lifecycle = server(), Lifecycle()
         drain = Drain([lifecycle], timeout=3600)
+        drain.supervised = True
         drain.install()
         signal.raise_signal(signal.SIGINT)
         await asyncio.sleep(0)

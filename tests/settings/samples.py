@@ -75,6 +75,8 @@ SAMPLES: dict[str, tuple[object, str]] = {
     "uvicorn_workers": (3, "3"),
     "uvicorn_reload": (True, "true"),
     "uvicorn_kwargs": ({"proxy_headers": False}, '{"proxy_headers": false}'),
+    "server": ("gunicorn", "gunicorn"),
+    "gunicorn_kwargs": ({"preload_app": True}, '{"preload_app": true}'),
     "log_level": ("debug", "10"),
     "log_format": ("json", "json"),
     "deployment_app_runner_flavor": ("shop.runner:Runner", "shop.runner:Runner"),

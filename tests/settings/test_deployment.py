@@ -59,6 +59,7 @@ def test_numbers_are_bounded(name: str, value: object) -> None:
     ("values", "field"),
     [
         ({"uvicorn_reload": True, "uvicorn_workers": 2}, "uvicorn_reload"),
+        ({"uvicorn_reload": True, "server": "gunicorn"}, "uvicorn_reload"),
         ({"auth_key": "k", "generate_auth_key": True}, "generate_auth_key"),
         ({"cors": {"allow_origins": ["*"], "allow_credentials": True}}, "cors.allow_credentials"),
         ({"startup_hook_kwargs": {"x": 1}}, "startup_hook_kwargs"),

@@ -21,6 +21,7 @@ from asgipipe.http.deadline import within
 from asgipipe.http.endpoint import Operation
 from asgipipe.http.problems import send_problem
 from asgipipe.http.responses import JSON, respond
+from asgipipe.http.turn import next_turn
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -89,6 +90,7 @@ class _Endpoint:
             arguments = await guarded(self._label, self._read(scope, receive))
             answer = await self._within_deadline(arguments)
             if isinstance(answer, bytes):
+                await next_turn()
                 await respond(tracked, 200, JSON, answer)
             else:
                 await answer(scope, receive, tracked)

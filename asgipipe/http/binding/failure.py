@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from functools import cache
 from http import HTTPStatus
 from typing import TypeVar
@@ -67,21 +67,25 @@ def _is_ours(error: BaseException) -> bool:
 
 def meant_for_client(error: HTTPException) -> HTTPError | None:
     """Return the refusal that a handler raised, or None when it cannot be sent."""
-    if not 400 <= error.status_code <= 599:
+    return sendable(error.status_code, error.detail, error.headers or {})
+
+
+def sendable(status: int, given: object, headers_given: Mapping[str, object]) -> HTTPError | None:
+    """Return the refusal with this status, detail and headers, or None when it cannot be sent."""
+    if not 400 <= status <= 599:
         return None
     # Values such as the 7 of `{"Retry-After": 7}` are taken for what they mean.
-    pairs = [(str(name), str(value)) for name, value in (error.headers or {}).items()]
+    pairs = [(str(name), str(value)) for name, value in headers_given.items()]
     if any(_UNSENDABLE.search(text) for pair in pairs for text in pair):
         return None
     try:
         # FastAPI lets `detail` be any JSON; in a problem document it is text.
-        given: object = error.detail
         detail = given if isinstance(given, str) else to_json(given).decode()
         headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in pairs]
         detail.encode()
     except (UnicodeEncodeError, PydanticSerializationError):
         return None
-    return _class_for(error.status_code)(detail, headers=headers)
+    return _class_for(status)(detail, headers=headers)
 
 
 @cache

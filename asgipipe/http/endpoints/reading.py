@@ -62,13 +62,13 @@ class Probe:
     """A custom endpoint in the place of a probe: never throttled, so it starts the deployment itself."""
 
     def __init__(self, app: ASGIApp, lifecycle: Lifecycle) -> None:
-        self._app = app
+        self.app = app
         self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._lifecycle.started:
             await self._lifecycle.start_on_request()
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
 
 class InfoEndpoint:

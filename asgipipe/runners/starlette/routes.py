@@ -73,9 +73,7 @@ def native_route(spec: EndpointSpec, native: object, root: str) -> BaseRoute:
     """
     path = f"{root}{spec.path.rstrip('/')}"
     if isinstance(native, BaseRoute):
-        if spec.extra_kwargs:
-            raise DefinitionError("extra_kwargs have nowhere to go: a route has its arguments already")
-        prefix = root if _lies_below(native, spec.path.rstrip("/")) else path
+        prefix = prefix_for(spec, native, root)
         return Below(prefix, native) if prefix else native
     options: Options = dict(spec.extra_kwargs)
     if isinstance(native, type) and issubclass(native, HTTPEndpoint):
@@ -85,6 +83,14 @@ def native_route(spec: EndpointSpec, native: object, root: str) -> BaseRoute:
     if isinstance(native, Starlette | Router):
         return Mount(path, app=native, **options)
     return Whole(path, app=_asgi(native), **options)
+
+
+def prefix_for(spec: EndpointSpec, route: BaseRoute, root: str) -> str:
+    """Return the path to put in front of that of a native route. Raises DefinitionError for arguments beside it."""
+    if spec.extra_kwargs:
+        raise DefinitionError("extra_kwargs have nowhere to go: a route has its arguments already")
+    path = spec.path.rstrip("/")
+    return root if _lies_below(route, path) else f"{root}{path}"
 
 
 def _lies_below(route: BaseRoute, path: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -33,7 +33,9 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
     """Serves a deployment with Starlette; `asgi_app` is a `starlette.applications.Starlette`."""
 
     flavor = "starlette"
-    framework_types = (HTTPConnection, Response)
+    framework_types: ClassVar[tuple[type, ...]] = (HTTPConnection, Response)
+    own_route: ClassVar[type[BaseRoute]] = OwnRoute
+    """The class of the routes that are ours."""
     asgi_app: Starlette
     _last_routes: tuple[BaseRoute, ...] = ()
     _open: tuple[BaseRoute, ...] = ()
@@ -42,15 +44,19 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
 
     def create_app(self, fallback: ASGIApp) -> Starlette:
         options: dict[str, Any] = dict(self.settings.app_kwargs)  # any keyword argument of Starlette's
-        handlers = {**self._exception_handlers(), **(options.pop("exception_handlers", None) or {})}
+        handlers = {**self.exception_handlers(), **(options.pop("exception_handlers", None) or {})}
         # Routes given here come after ours: before them they would answer at paths that are open for what is ours.
         self._last_routes = tuple(options.pop("routes", None) or ())
-        app = Starlette(exception_handlers=handlers, **options)
+        app = self.new_app({"exception_handlers": handlers, **options})
         # No redirects between /x and /x/: their Location is made from the Host header.
         app.router.redirect_slashes = False
         app.router.default = fallback
         app.user_middleware.append(Middleware(Innermost))
         return app
+
+    def new_app(self, options: Mapping[str, Any]) -> Starlette:
+        """Return a new application, made with keyword arguments of its own."""
+        return Starlette(**options)
 
     def add_endpoint(self, endpoint: Endpoint, options: Mapping[str, object]) -> None:
         self.asgi_app.router.routes.append(OwnRoute(endpoint, options))
@@ -77,21 +83,31 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
         found: bool | None = None
         for route in self.asgi_app.router.routes:  # in the order in which Starlette tries them
             match, _ = route.matches(scope)
-            ours = isinstance(route, OwnRoute)
+            ours = isinstance(route, self.own_route)
             if match is Match.FULL:
                 return None if ours else all(route is not each for each in self._open)
             if match is Match.PARTIAL and not ours:
                 found = True
-        return found
+        return self.last_key_needed(scope) if found is None else found
+
+    def last_key_needed(self, scope: Scope) -> bool | None:
+        """Return the same of what the framework asks when none of its routes matches."""
+        return None
 
     def allowed(self, scope: Scope) -> set[str]:
         methods = super().allowed(scope)
         # The scope may have been changed by a route on the way.
         probe = {**scope, "path": exchange_of(scope).path, "root_path": ""}
-        for route in self._other_routes():
-            if isinstance(route, Route | Below) and route.matches(probe)[0] is not Match.NONE:
-                methods |= set(route.methods or ())
+        for route in self.asgi_app.router.routes:
+            if not isinstance(route, self.own_route):
+                methods |= self.methods_of(route, probe)
         return methods
+
+    def methods_of(self, route: BaseRoute, scope: Scope) -> set[str]:
+        """Return the methods that a route of the user's answers at the path of `scope`."""
+        if isinstance(route, Route | Below) and route.matches(scope)[0] is not Match.NONE:
+            return set(route.methods or ())
+        return set()
 
     def entry_point(self) -> ASGIApp:
         app = self.asgi_app
@@ -125,15 +141,12 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
             elif isinstance(app, Router):
                 yield app.lifespan_context(self.asgi_app)
 
-    def _other_routes(self) -> Iterator[BaseRoute]:
-        return (route for route in self.asgi_app.router.routes if not isinstance(route, OwnRoute))
-
     # Exceptions. Their handlers are coroutine functions: others would go through anyio's threads, which are the host's.
 
-    def _exception_handlers(self) -> dict[Any, ExceptionHandler]:
+    def exception_handlers(self) -> dict[Any, ExceptionHandler]:
         return {
             HTTPError: self._on_refusal,
-            HTTPException: self._on_exception,
+            HTTPException: self.on_exception,
             Exception: self._on_failure,
             **dict.fromkeys((ClientDisconnect, ClientDisconnected, WebSocketDisconnect), _nobody_is_left),
         }
@@ -144,7 +157,7 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
     async def _on_failure(self, connection: HTTPConnection, error: Exception) -> object:
         return Refusal(InternalError())  # Starlette raises it again, so that the error boundary logs it
 
-    async def _on_exception(self, connection: HTTPConnection, error: Exception) -> object:
+    async def on_exception(self, connection: HTTPConnection, error: Exception) -> object:
         if not isinstance(error, HTTPException):
             return Refusal(InternalError())
         if error.status_code < 400:  # such as a redirect

@@ -105,7 +105,7 @@ async def other_methods_are_405_with_allow(trial: Trial) -> None:
     client = await trial.client()
     allowed = {"/invoke": "POST", "/health": "GET, HEAD", "/info": "GET, HEAD", "/docs": "GET, HEAD"}
     for target, allow in allowed.items():
-        for method in ("PUT", "DELETE", "OPTIONS", "TRACE", "BREW"):
+        for method in ("PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND"):
             answer = await client.send(Ask(method, target))
             assert answer.status == 405, (method, target, answer)
             assert answer.header("allow") == allow, (method, target)

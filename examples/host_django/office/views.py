@@ -1,16 +1,12 @@
 """The pages of the office."""
 
-from django.forms import ModelForm
+from django.forms import modelform_factory
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from office.models import Claim
 
-
-class ClaimForm(ModelForm):
-    class Meta:
-        model = Claim
-        fields = ("text", "cents")
+ClaimForm = modelform_factory(Claim, fields=("text", "cents"))
 
 
 def claims(request: HttpRequest) -> HttpResponse:

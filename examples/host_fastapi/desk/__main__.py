@@ -6,4 +6,5 @@ from desk import database
 
 _, name = sys.argv
 database.create()
-database.add_agent(name, sys.stdin.readline().rstrip("\n"))
+if not database.add_agent(name, sys.stdin.readline().rstrip("\n")):
+    sys.exit(f"there is an agent {name} already")

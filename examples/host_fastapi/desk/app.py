@@ -1,16 +1,16 @@
 """The desk's web application, with the triage of its tickets embedded twice."""
 
 import os
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi import Body, Depends, FastAPI, HTTPException, Response
 from fastapi.security import APIKeyCookie
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from asgipipe import DeploymentSettings
 from asgipipe_fastapi import mount, router
 from desk import database
 from desk.triage import triage
@@ -22,11 +22,6 @@ session = APIKeyCookie(name=COOKIE, auto_error=False)
 class Credentials(BaseModel):
     name: str
     password: str
-
-
-class Ticket(BaseModel):
-    customer: str
-    text: str
 
 
 def current_agent(token: Annotated[str | None, Depends(session)]) -> str:
@@ -54,21 +49,21 @@ def log_in(given: Credentials, response: Response) -> None:
 
 
 @app.post("/tickets", status_code=201)
-def write_ticket(ticket: Ticket) -> int:
-    return database.add_ticket(ticket.customer, ticket.text)
+def write_ticket(text: Annotated[str, Body(embed=True)]) -> int:
+    [(number,)] = database.query("insert into tickets (text) values (?) returning id", text)
+    return int(number)
 
 
-@app.get("/tickets/{number}")
-def read_ticket(number: int, agent: Annotated[str, Depends(current_agent)]) -> str:
-    text = database.text_of(number)
-    if text is None:
-        raise HTTPException(404, f"there is no ticket {number}")
-    return text
+@app.get("/tickets/{number}", dependencies=[Depends(current_agent)])
+def read_ticket(number: int) -> str:
+    for (text,) in database.query("select text from tickets where id = ?", number):
+        return str(text)
+    raise HTTPException(404, f"there is no ticket {number}")
 
 
 # Native routes, behind the login of the application.
 app.include_router(router(triage), prefix="/triage", dependencies=[Depends(current_agent)])
 
 # An ASGI mount with a key of its own, for programs. Without DESK_KEY the key is a random one.
-key = DeploymentSettings(auth_key=os.environ.get("DESK_KEY"), generate_auth_key=True)
-robots = mount(app, "/robots", triage, key)
+key = os.environ.get("DESK_KEY") or secrets.token_urlsafe(32)
+robots = mount(app, "/robots", triage, {"auth_key": key})

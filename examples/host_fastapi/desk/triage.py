@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Literal
 
 from asgipipe import pipeline, step
-from desk import database
+from desk.database import query
 
 Team = Literal["billing", "technical", "sales", "general"]
 
@@ -39,7 +39,6 @@ def summarise(text: str) -> Annotated[str, "summary"]:
 @pipeline
 def triage(ticket: int) -> tuple[Annotated[Team, "team"], Annotated[bool, "urgent"], Annotated[str, "summary"]]:
     """Say whom a ticket is for, how much it presses, and what it is about."""
-    text = database.text_of(ticket)
-    if text is None:
-        raise LookupError(f"there is no ticket {ticket}")
-    return classify(text), weigh(text), summarise(text)
+    for (text,) in query("select text from tickets where id = ?", ticket):
+        return classify(text), weigh(text), summarise(text)
+    raise LookupError(f"there is no ticket {ticket}")

@@ -2,27 +2,22 @@
 
 import asyncio
 import os
-import sqlite3
+import secrets
 
 from pydantic import BaseModel, ValidationError
-from quart import Blueprint, Quart, Response, abort, g, jsonify, request
+from quart import Blueprint, Quart, Response, abort, jsonify, request, session
 
-from asgipipe import DeploymentSettings
 from asgipipe_quart import blueprint, mount
 from notebook import database
 from notebook.search import search
 
-COOKIE = "session"
 app = Quart(__name__)
+app.secret_key = os.environ.get("NOTEBOOK_SECRET") or secrets.token_bytes(32)  # of the cookies that sessions are
 
 
 class Credentials(BaseModel):
     name: str
     password: str
-
-
-class Note(BaseModel):
-    text: str
 
 
 @app.before_serving
@@ -36,54 +31,51 @@ async def refuse(error: Exception) -> tuple[Response, int]:
 
 
 async def login_required() -> tuple[Response, int] | None:
-    g.writer = await asyncio.to_thread(database.writer_of, request.cookies.get(COOKIE, ""))
-    return None if g.writer else (jsonify(error="please log in"), 401)
+    return None if "writer" in session else (jsonify(error="please log in"), 401)
 
 
 @app.post("/writers")
 async def sign_up() -> tuple[str, int]:
     given = Credentials.model_validate_json(await request.get_data())
-    try:
-        await asyncio.to_thread(database.add_writer, given.name, given.password)
-    except sqlite3.IntegrityError:
+    if not await asyncio.to_thread(database.add_writer, given.name, given.password):
         abort(409, "that name is taken")
     return "", 204
 
 
 @app.post("/log-in")
-async def log_in() -> Response:
+async def log_in() -> tuple[str, int]:
     given = Credentials.model_validate_json(await request.get_data())
-    token = await asyncio.to_thread(database.log_in, given.name, given.password)
-    if token is None:
+    if not await asyncio.to_thread(database.knows, given.name, given.password):
         abort(403, "name or password is wrong")
-    answer = Response("", 204)
-    answer.set_cookie(COOKIE, token, max_age=86400, httponly=True, samesite="Lax")
-    return answer
+    session["writer"] = given.name
+    return "", 204
 
 
 notes = Blueprint("notes", __name__)
 notes.before_request(login_required)
 
 
-@notes.get("/")
+@notes.get("/notes")
 async def read() -> Response:
-    return jsonify(await asyncio.to_thread(database.notes))
+    rows = await asyncio.to_thread(database.query, "select text from notes order by id")
+    return jsonify([text for (text,) in rows])
 
 
-@notes.post("/")
+@notes.post("/notes")
 async def write() -> tuple[str, int]:
-    note = Note.model_validate_json(await request.get_data())
-    await asyncio.to_thread(database.add_note, g.writer, note.text)
+    text = await request.get_data(as_text=True)
+    add = "insert into notes (writer, text) values (?, ?)"
+    await asyncio.to_thread(database.query, add, session["writer"], text)
     return "", 201
 
 
-app.register_blueprint(notes, url_prefix="/notes")
+app.register_blueprint(notes)
 
 # Native routes, behind the login of the application.
-native = blueprint(search)
-native.before_request(login_required)
-app.register_blueprint(native, url_prefix="/search")
+guarded = blueprint(search)
+guarded.before_request(login_required)
+app.register_blueprint(guarded, url_prefix="/search")
 
 # An ASGI mount with a key of its own, for programs. Without NOTEBOOK_KEY the key is a random one.
-key = DeploymentSettings(auth_key=os.environ.get("NOTEBOOK_KEY"), generate_auth_key=True)
-robots = mount(app, "/robots", search, key)
+key = os.environ.get("NOTEBOOK_KEY") or secrets.token_urlsafe(32)
+robots = mount(app, "/robots", search, {"auth_key": key})

@@ -31,7 +31,7 @@ def rank(query: str, notes: list[str], weights: dict[str, float], limit: int) ->
 @pipeline
 def search(query: Query, limit: Annotated[int, Field(ge=1, le=50)] = 10) -> list[str]:
     """Return the notes that fit a query best."""
-    notes = database.notes()
+    notes = [text for (text,) in database.query("select text from notes")]
     return rank(query, notes, weigh(notes), limit)
 
 

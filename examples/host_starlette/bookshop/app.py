@@ -1,7 +1,7 @@
 """The bookshop's web application, with the digest of its reviews embedded twice."""
 
 import os
-import sqlite3
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,12 +14,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from asgipipe import DeploymentSettings
 from asgipipe.runners.starlette import mount, router
 from bookshop import database
 from bookshop.digest import digest
 
 COOKIE = "session"
+
+
+class Credentials(BaseModel):
+    name: str
+    password: str
 
 
 class LoginRequired:
@@ -38,26 +42,10 @@ class LoginRequired:
             await self.app(scope, receive, send)
 
 
-class Credentials(BaseModel):
-    name: str
-    password: str
-
-
-class Review(BaseModel):
-    text: str
-
-
-async def refuse(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "that is not what is asked for"}, 422)
-
-
 async def sign_up(request: Request) -> Response:
     given = Credentials.model_validate_json(await request.body())
-    try:
-        await run_in_threadpool(database.add_member, given.name, given.password)
-    except sqlite3.IntegrityError:
-        return JSONResponse({"error": "that name is taken"}, 409)
-    return Response(status_code=204)
+    added = await run_in_threadpool(database.add_member, given.name, given.password)
+    return Response(status_code=204) if added else JSONResponse({"error": "that name is taken"}, 409)
 
 
 async def log_in(request: Request) -> Response:
@@ -70,21 +58,20 @@ async def log_in(request: Request) -> Response:
     return answer
 
 
-def log_out(request: Request) -> Response:
-    database.log_out(request.cookies.get(COOKIE, ""))
-    answer = Response(status_code=204)
-    answer.delete_cookie(COOKIE)
-    return answer
-
-
 def reviews(request: Request) -> Response:
-    return JSONResponse(database.reviews_of(request.path_params["book"]))
+    rows = database.query("select text from reviews where book = ?", request.path_params["book"])
+    return JSONResponse([text for (text,) in rows])
 
 
 async def write_review(request: Request) -> Response:
-    review = Review.model_validate_json(await request.body())
-    await run_in_threadpool(database.add_review, request.path_params["book"], request.state.member, review.text)
+    text, book = (await request.body()).decode(errors="replace"), request.path_params["book"]
+    add = "insert into reviews values (?, ?, ?)"
+    await run_in_threadpool(database.query, add, book, request.state.member, text)
     return Response(status_code=201)
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "that is not what is asked for"}, 422)
 
 
 @asynccontextmanager
@@ -93,26 +80,22 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     yield
 
 
+members = [
+    Route("/reviews/{book}", write_review, methods=["POST"]),
+    # Native routes, behind the login of the application.
+    Mount("/digest", routes=router(digest).routes),
+]
 app = Starlette(
     routes=[
         Route("/sign-up", sign_up, methods=["POST"]),
         Route("/log-in", log_in, methods=["POST"]),
-        Route("/log-out", log_out, methods=["POST"]),
         Route("/reviews/{book}", reviews),
-        Mount(
-            "/members",
-            routes=[
-                Route("/reviews/{book}", write_review, methods=["POST"]),
-                # Native routes, behind the login of the application.
-                Mount("/digest", app=router(digest)),
-            ],
-            middleware=[Middleware(LoginRequired)],
-        ),
+        Mount("/members", routes=members, middleware=[Middleware(LoginRequired)]),
     ],
     exception_handlers={ValidationError: refuse},
     lifespan=lifespan,
 )
 
 # An ASGI mount with a key of its own, for partners, who have no login. Without BOOKSHOP_KEY the key is a random one.
-key = DeploymentSettings(auth_key=os.environ.get("BOOKSHOP_KEY"), generate_auth_key=True)
-partners = mount(app, "/partners", digest, key)
+key = os.environ.get("BOOKSHOP_KEY") or secrets.token_urlsafe(32)
+partners = mount(app, "/partners", digest, {"auth_key": key})

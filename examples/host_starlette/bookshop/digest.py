@@ -1,10 +1,10 @@
-"""What readers think of a book, in three numbers and two quotations."""
+"""What readers think of a book, in two numbers and a quotation."""
 
 import re
 from typing import Annotated
 
 from asgipipe import pipeline, step
-from bookshop import database
+from bookshop.database import query
 
 WARM = {"brilliant", "delightful", "excellent", "funny", "good", "loved", "moving", "wonderful"}
 COLD = {"boring", "bad", "confusing", "dull", "hated", "long", "poor", "tedious"}
@@ -18,19 +18,16 @@ def rate(review: str) -> int:
 
 
 @step
-def sum_up(reviews: list[str], ratings: list[int]) -> Annotated[dict[str, int | str | None], "digest"]:
-    by_rating = sorted(zip(ratings, reviews, strict=True))
+def sum_up(ratings: dict[str, int]) -> Annotated[dict[str, int | str], "digest"]:
     return {
-        "reviews": len(reviews),
-        "favourable": sum(rating > 0 for rating in ratings),
-        "unfavourable": sum(rating < 0 for rating in ratings),
-        "warmest": by_rating[-1][1] if reviews else None,
-        "coldest": by_rating[0][1] if reviews else None,
+        "reviews": len(ratings),
+        "favourable": sum(rating > 0 for rating in ratings.values()),
+        "warmest": max(ratings, key=ratings.__getitem__, default=""),
     }
 
 
 @pipeline
-def digest(book: str) -> dict[str, int | str | None]:
+def digest(book: str) -> dict[str, int | str]:
     """Sum up what members wrote about a book."""
-    reviews = database.reviews_of(book)
-    return sum_up(reviews, [rate(review) for review in reviews])
+    reviews = query("select text from reviews where book = ?", book)
+    return sum_up({text: rate(text) for (text,) in reviews})

@@ -1,0 +1,234 @@
+"""Django's handler with URL patterns and middleware of its own, in the place of the project's."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from typing import IO, Any, TypeVar
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.core.exceptions import MiddlewareNotUsed
+from django.core.handlers.asgi import ASGIHandler
+from django.db import connections
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
+from django.urls import Resolver404, ResolverMatch, URLPattern, URLResolver, set_urlconf
+
+from asgipipe.errors import DefinitionError, HTTPError, MethodNotAllowedError
+from asgipipe.http.exchange import exchange_of
+from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.pipelines.executor import ThreadExecutor
+from asgipipe_django.errors import GetResponse, needs_await, refusing
+from asgipipe_django.middleware import Factory
+from asgipipe_django.patterns import BELOW, Row, View, Whole
+from asgipipe_django.request import KEY, Passage, Request, hand_over
+from asgipipe_django.response import refusal
+
+T = TypeVar("T")
+Pattern = URLPattern | URLResolver
+Allowed = Callable[[str], set[str]]
+
+
+class DjangoApplication(ASGIHandler):
+    """The Django part of a deployment, for extensions to change.
+
+    `urlpatterns` are tried in their order, so what is appended comes after all that is served already; `middleware`
+    holds the factories `get_response -> middleware`, outermost first. It is a URL configuration too:
+    `reverse("invoke", urlconf=app)`. The project's ROOT_URLCONF and MIDDLEWARE have no part in it.
+
+    `fallback` answers where no pattern does; `allowed` gives the methods that rows of ours have at a path. Sync views
+    run in `threads` unless sync middleware stands around them: then they share its thread.
+    """
+
+    request_class = Request
+
+    def __init__(self, fallback: ASGIApp, allowed: Allowed, threads: "Threads") -> None:
+        self.urlpatterns: list[Pattern] = []
+        self.middleware: list[Factory] = []
+        self._fallback = fallback
+        self._allowed = allowed
+        self._threads = threads
+        self._sync_middleware = False
+        super().__init__()
+
+    def find(self, scope: Scope) -> tuple[Pattern, ResolverMatch] | None:
+        """Return the pattern that answers, and what it captures."""
+        path = exchange_of(scope).path
+        if not path.startswith("/"):
+            return None
+        method = scope.get("method")
+        for pattern in self.urlpatterns:
+            if not _may_answer(pattern, "GET" if method == "HEAD" else method):
+                continue
+            try:
+                match = pattern.resolve(path[1:])
+            except Resolver404:
+                continue
+            if match:
+                return pattern, match
+        return None
+
+    async def enter(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request through Django's middleware and views."""
+        set_urlconf(self)
+        passage = Passage()
+        try:
+            await super().__call__({**scope, KEY: passage}, receive, send)
+        finally:
+            await passage.ended()
+
+    async def straight(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer without Django where only an application of ours would be asked; Django knows no WebSocket."""
+        exchange, found = exchange_of(scope), self.find(scope)
+        if exchange.file is not None:
+            await exchange.file(scope, receive, send)
+        elif found is None:
+            await self._fallback(scope, receive, send)
+        elif isinstance(found[0], Row | Whole) and found[0].app is not None:
+            await found[0].app({**scope, **_members(scope, found[1].kwargs)}, receive, send)
+        else:
+            await self.enter(scope, receive, send)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handle = self.enter if scope["type"] == "http" else self.straight
+        await handle(scope, receive, send)
+
+    # What Django's handler is made of
+
+    def load_middleware(self, is_async: bool = True) -> None:
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
+        self._sync_middleware = False
+        handler, handler_is_async = refusing(self._get_response_async, is_async=True), True
+        for factory in reversed(self.middleware):
+            handler, handler_is_async = self._around(factory, handler, handler_is_async)
+            self._sync_middleware |= not handler_is_async
+        self._middleware_chain = self.adapt_method_mode(True, handler, handler_is_async)
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        set_urlconf(self)
+        response: HttpResponseBase = await self._middleware_chain(request)
+        response._resource_closers.append(request.close)
+        if not response.streaming and "Content-Length" not in response and response.status_code not in (204, 304):
+            response["Content-Length"] = str(len(response.content))  # type: ignore[attr-defined]  # of what is not streamed
+        return response
+
+    async def _get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase = await super()._get_response_async(request)
+        if isinstance(response, HttpResponseNotAllowed):  # it names the methods of one view
+            allowed = {method.strip() for method in response["Allow"].split(",")} | self._allowed(request.path_info)
+            return refusal(MethodNotAllowedError(sorted(allowed - {""})))
+        return response
+
+    def create_request(self, scope: Scope, body_file: IO[bytes]) -> tuple[HttpRequest | None, HttpResponseBase | None]:
+        request, refused = super().create_request(scope, body_file)
+        scope[KEY].request = request
+        return request, refused
+
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        if hasattr(request, "urlconf"):  # some middleware's wish
+            return super().resolve_request(request)
+        scope: Scope = request.scope  # type: ignore[attr-defined]  # an ASGI request
+        file, found = exchange_of(scope).file, self.find(scope)
+        # What let the request in answers it, whatever pattern there is at its path.
+        if file is not None or found is None:
+            match = ResolverMatch(view_of(file or self._fallback), (), {})
+        else:
+            match = found[1]
+        request.resolver_match = match
+        return match
+
+    def make_view_atomic(self, view: View) -> View:
+        view = super().make_view_atomic(view)
+        if iscoroutinefunction(view) or self._sync_middleware:
+            return view
+        return self._threads.wrap(view)
+
+    def _around(self, factory: Factory, handler: GetResponse, handler_is_async: bool) -> tuple[GetResponse, bool]:
+        """Put one middleware around `handler`, as Django's own `load_middleware` does."""
+        is_async = factory.async_capable and (handler_is_async or not factory.sync_capable)
+        try:
+            made = factory(self.adapt_method_mode(is_async, handler, handler_is_async))
+        except MiddlewareNotUsed:
+            return handler, handler_is_async
+        if not callable(made):
+            raise DefinitionError(f"{factory.label} returned {made!r} in the place of a middleware")
+        if not inspect.isclass(made) and needs_await(made) != is_async:
+            colour = "async" if is_async else "sync"
+            raise DefinitionError(
+                f"{factory.label} says that it is {colour}, but made what is not; decorate it with one of"
+                " django.utils.decorators' sync_only_middleware, async_only_middleware, sync_and_async_middleware"
+            )
+        if hasattr(made, "process_view"):
+            self._view_middleware.insert(0, self.adapt_method_mode(True, made.process_view))
+        if hasattr(made, "process_template_response"):
+            self._template_response_middleware.append(self.adapt_method_mode(True, made.process_template_response))
+        if hasattr(made, "process_exception"):
+            self._exception_middleware.append(self.adapt_method_mode(False, made.process_exception))
+        return refusing(made, is_async=is_async), is_async
+
+
+class Threads(Executor):
+    """The threads of a deployment, in the form that asgiref takes.
+
+    It carries the language, the URL configuration and the like over to the thread; a bare call of ours would not.
+    """
+
+    def __init__(self, executor: ThreadExecutor) -> None:
+        self._executor = executor
+
+    def wrap(self, function: Callable[..., object]) -> Callable[..., Any]:  # a coroutine function of the same arguments
+        """Return `function` as one that runs here."""
+        threads: Any = self  # asgiref's type asks for one kind of Executor, its code for any
+        return sync_to_async(function, thread_sensitive=False, executor=threads)
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":  # any function's arguments
+        future: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:  # boundary: a view may raise anything; it is raised again on the event loop
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._executor.submit(work)
+        return future
+
+
+def view_of(app: ASGIApp) -> View:
+    """Return the view that answers with an ASGI application."""
+
+    async def view(request: HttpRequest, **captured: str) -> HttpResponseBase:
+        scope: Scope = request.scope  # type: ignore[attr-defined]  # an ASGI request
+        try:
+            return await hand_over(request, app, **_members(scope, captured))
+        except HTTPError as error:  # further out it would cost a thread: Django's hooks for exceptions are sync
+            return refusal(error)
+
+    # Forged forms are of no use where the key is in a header.
+    view.csrf_exempt = True  # type: ignore[attr-defined]
+    return without_transaction(view)
+
+
+def without_transaction(view: View) -> View:
+    """Mark an async view as one that needs no transaction around it: Django could not give it one."""
+    view._non_atomic_requests = frozenset(connections.settings)  # type: ignore[attr-defined]
+    return view
+
+
+def _members(scope: Scope, captured: Mapping[str, str]) -> Mapping[str, object]:
+    """Return what a pattern of ours adds to the scope: the path's values, and for what is mounted, its root path."""
+    values = dict(captured)
+    below = values.pop(BELOW, None)
+    if below is None:
+        return {"path_params": values}
+    path = exchange_of(scope).path
+    prefix = path[: len(path) - len(below)].rstrip("/")
+    return {"path_params": values, "root_path": scope.get("root_path", "").rstrip("/") + prefix}
+
+
+def _may_answer(pattern: Pattern, method: str | None) -> bool:
+    if method is None:  # a WebSocket
+        return isinstance(pattern, Whole)
+    return not isinstance(pattern, Row) or pattern.method == method

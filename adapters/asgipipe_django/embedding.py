@@ -1,0 +1,114 @@
+"""A deployment inside a Django project: beside its ASGI application, or among its URLs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings as project
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import URLPattern
+from django.urls.resolvers import RegexPattern
+
+from asgipipe.http import bridge
+from asgipipe.http.mounting import Mounts
+from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.pipelines.pipeline import SettingsLike
+from asgipipe.runners.deployment import Deployment
+from asgipipe.runners.embedding import embedded
+from asgipipe_django import wsgi
+from asgipipe_django.application import without_transaction
+from asgipipe_django.background import loop_for
+from asgipipe_django.patterns import View, regex_of
+from asgipipe_django.request import body_of
+from asgipipe_django.response import response_of
+
+_LOCAL = "asgipipe_local"
+
+
+def mount(application: ASGIApp, mounts: Mapping[str, object]) -> ASGIApp:
+    """Return the ASGI application of a project with deployments at prefixes of it.
+
+        application = mount(get_asgi_application(), {"/weather": weather_agent})
+
+    Each value is a pipeline, any callable, or a Deployment. They start and stop with the server's lifespan, which Django
+    itself does not know. Below the prefixes nothing of the project's is asked: neither its middleware nor its URLs.
+    Raises DefinitionError for a prefix that is no path, and for what cannot be served.
+    """
+    deployments = {prefix: embedded(target, flavor=FLAVOR) for prefix, target in mounts.items()}
+    mounted = Mounts(application, {prefix: deployment.asgi_app for prefix, deployment in deployments.items()})
+    forced = project.FORCE_SCRIPT_NAME
+    return _Forced(mounted, forced) if forced else mounted
+
+
+def urls(
+    target: object, settings: SettingsLike | None = None, *, name: str | None = None
+) -> tuple[list[URLPattern], str]:
+    """Return the URL patterns of a deployment, and its name as the namespace, for Django's `include`.
+
+        path("weather/", include(urls(weather_agent)))
+
+    Each endpoint is a pattern, so that `reverse("weather_agent:invoke")` works, and the last one takes what is left.
+    `target` is a pipeline, any callable, or a Deployment, which may be included several times. The project's middleware
+    stands around all of it. The first request starts the deployment: on the server's event loop, or under WSGI on one
+    of its own, in the background.
+    """
+    deployment = embedded(target, settings, name=name, flavor=FLAVOR)
+    view = _view(deployment)
+    rows = [
+        URLPattern(_Local(regex_of(endpoint.path), endpoint.name), view, name=endpoint.name)
+        for endpoint in deployment.app_runner.routes.endpoints
+    ]
+    return [*rows, URLPattern(_Local("(?:.|\\n)*", None), view)], deployment.name
+
+
+FLAVOR = "django"
+
+
+class _Local(RegexPattern):
+    """A pattern that tells its view what of the path lies below the place of the include."""
+
+    def __init__(self, regex: str, name: str | None) -> None:
+        super().__init__(f"^{regex}\\Z", name=name, is_endpoint=True)
+
+    def match(self, path: str) -> Any:  # the rest of the path, and its arguments
+        found = super().match(path)
+        if found is None:
+            return None
+        rest, _, captured = found
+        return rest, (), {**captured, _LOCAL: f"/{path}"}
+
+
+def _view(deployment: Deployment) -> View:
+    app = deployment.asgi_app
+
+    async def view(request: HttpRequest, **captured: str) -> HttpResponseBase:
+        local = captured[_LOCAL]
+        root = script_name(request).rstrip("/") + request.path_info.removesuffix(local)
+        if isinstance(request, WSGIRequest):
+            scope = wsgi.scope_of(request, root + local, root)
+            return wsgi.answer(request, app, scope, loop_for(deployment))
+        scope: Scope = request.scope  # an ASGI request
+        own = {key: value for key, value in scope.items() if not key.startswith("asgipipe")}
+        answer = await bridge.answer(app, {**own, "root_path": root, "path": root + local}, body_of(request))
+        return response_of(answer)
+
+    view.csrf_exempt = True  # type: ignore[attr-defined]  # what stands for the user here is the key
+    return without_transaction(view)
+
+
+def script_name(request: HttpRequest) -> str:
+    found: str = request.META["SCRIPT_NAME"]
+    return found
+
+
+class _Forced:
+    """Puts the project's FORCE_SCRIPT_NAME in the place of the server's root path, as Django itself does."""
+
+    def __init__(self, app: ASGIApp, script_name: str) -> None:
+        self._app = app
+        self._script_name = script_name.rstrip("/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            scope = {**scope, "root_path": self._script_name}
+        await self._app(scope, receive, send)

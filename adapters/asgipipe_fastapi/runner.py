@@ -1,0 +1,139 @@
+"""The app runner: FastAPI is Starlette underneath, so what is here is what differs."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, cast
+
+from fastapi import APIRouter, BackgroundTasks, FastAPI, UploadFile
+from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
+from fastapi.params import Body, Depends, Param
+from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
+from fastapi.security import SecurityScopes
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+
+from asgipipe.errors import DefinitionError, HTTPError, InternalError
+from asgipipe.http.body import ClientDisconnected
+from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoints.reading import Probe
+from asgipipe.http.types import ASGIApp, Scope
+from asgipipe.runners.base import Handler
+from asgipipe.runners.starlette.refusal import Refusal
+from asgipipe.runners.starlette.routes import prefix_for
+from asgipipe.runners.starlette.runner import ExceptionHandler, StarletteAppRunner
+from asgipipe.settings import EndpointSpec
+from asgipipe_fastapi.dependencies import Watched
+from asgipipe_fastapi.handler import HandlerEndpoint, HandlerRoute
+from asgipipe_fastapi.refusals import refusal
+from asgipipe_fastapi.routes import HeadAsGet, OwnRoute, Row, add_own_route, alone, as_routed, row_options
+
+_OURS = {
+    "docs_url": "docs_url_path",
+    "openapi_url": "openapi_url_path",
+    "redoc_url": "redoc_url_path",
+    "root_path": "root_url_path",
+}
+"""Arguments of FastAPI's, and the settings that stand for them."""
+
+
+class FastAPIAppRunner(StarletteAppRunner):
+    """Serves a deployment with FastAPI; `asgi_app` is a `fastapi.FastAPI`."""
+
+    flavor = "fastapi"
+    framework_types = (
+        HTTPConnection,
+        Response,
+        BackgroundTasks,
+        Body,
+        Depends,
+        Param,
+        SecurityScopes,
+        UploadFile,
+    )
+    own_route = OwnRoute
+    asgi_app: FastAPI
+    _watched: tuple[Watched, ...] = ()
+
+    def new_app(self, options: Mapping[str, Any]) -> FastAPI:
+        for name, setting in _OURS.items():
+            if options.get(name):
+                raise DefinitionError(f"{name!r} is the deployment's: use the setting {setting!r}")
+        app = FastAPI(**{**options, "docs_url": None, "openapi_url": None, "redoc_url": None})
+        self._watched = (Watched(app.router, app.router.routes),)
+        return app
+
+    def create_app(self, fallback: ASGIApp) -> FastAPI:
+        app = cast(FastAPI, super().create_app(fallback))
+        app.user_middleware.append(Middleware(cast(Any, HeadAsGet), fastapi=app))
+        return app
+
+    def add_endpoint(self, endpoint: Endpoint, options: Mapping[str, object]) -> None:
+        handler = endpoint.app.app if isinstance(endpoint.app, Probe) else endpoint.app
+        if not isinstance(handler, HandlerEndpoint):
+            add_own_route(self.asgi_app, endpoint, Row(endpoint.app), row_options(options))
+            return
+        route_class = partial(HandlerRoute, timeout=handler.timeout)
+        route = add_own_route(self.asgi_app, endpoint, handler.function, dict(options), route_class)
+        handler.app, route.app = route.app, endpoint.app
+
+    def framework_endpoint(self, handler: Handler) -> ASGIApp:
+        return HandlerEndpoint(handler, self.run_in_thread, self.settings.request_timeout)
+
+    def add_native_endpoint(self, spec: EndpointSpec, native: object) -> None:
+        root = self.settings.root_url_path
+        if isinstance(native, APIRouter):
+            self._include(spec, native, f"{root}{spec.path.rstrip('/')}")
+        elif isinstance(native, APIRoute | APIWebSocketRoute):
+            # Included, it gets the dependencies of `app_kwargs`.
+            self._include(spec, alone(native), prefix_for(spec, native, root))
+        else:
+            super().add_native_endpoint(spec, native)
+
+    def key_needed(self, scope: Scope) -> bool | None:
+        return super().key_needed(as_routed(self.asgi_app, scope))
+
+    def last_key_needed(self, scope: Scope) -> bool | None:
+        # `frontend` routes are in no list of routes; FastAPI asks them when no other one matches.
+        match, _, _, context = self.asgi_app.router._match_low_priority(scope)
+        if match is Match.NONE:
+            return None
+        opened = (each for route in self._open for each in getattr(route, "effective_low_priority_routes", list)())
+        return all(context is not each for each in opened)
+
+    def methods_of(self, route: BaseRoute, scope: Scope) -> set[str]:
+        methods: set[str] = set()
+        for each in iter_route_contexts([route]):
+            if each.methods and each.matches(scope)[0] is not Match.NONE:
+                methods |= each.methods
+        return methods | {"HEAD"} if "GET" in methods else methods
+
+    def entry_point(self) -> ASGIApp:
+        for watched in self._watched:
+            watched.put_in_force()
+        return super().entry_point()
+
+    def exception_handlers(self) -> dict[Any, ExceptionHandler]:
+        refused = dict.fromkeys((RequestValidationError, WebSocketRequestValidationError), _on_refused)
+        return {**super().exception_handlers(), **refused}
+
+    async def on_exception(self, connection: HTTPConnection, error: Exception) -> object:
+        # FastAPI raises an exception of its own for whatever was raised while it read the body.
+        cause = error.__cause__
+        if isinstance(cause, ClientDisconnect | ClientDisconnected):
+            return None
+        return Refusal(cause) if isinstance(cause, HTTPError) else await super().on_exception(connection, error)
+
+    def _include(self, spec: EndpointSpec, router: APIRouter, prefix: str) -> None:
+        routes = self.asgi_app.router.routes
+        before = len(routes)
+        self.asgi_app.include_router(router, prefix=prefix, **cast(dict[str, Any], spec.extra_kwargs))
+        added = routes[before:]
+        self._watched += (Watched(router, added),)
+        if not spec.auth_required:
+            self._open += tuple(added)
+
+
+async def _on_refused(connection: HTTPConnection, error: Exception) -> object:
+    return Refusal(refusal(error) if isinstance(error, ValidationException) else InternalError())

@@ -1,0 +1,101 @@
+"""Embedding a deployment in a Quart application of the user's."""
+
+import re
+from functools import partial
+from typing import Any, cast
+
+import quart
+from quart import Blueprint, Quart
+from quart.blueprints import BlueprintSetupState
+from werkzeug.routing import Rule
+
+from asgipipe.http.exchange import local_path
+from asgipipe.http.mounting import Mounts, checked_prefix, child_scope
+from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.pipelines.pipeline import SettingsLike
+from asgipipe.runners.deployment import Deployment
+from asgipipe.runners.embedding import embedded
+from asgipipe_quart.routing import CONVERTER, AnyPath, rule_of
+from asgipipe_quart.tap import Tapped
+from asgipipe_quart.views import answered, connected
+
+
+def mount(
+    app: Quart, prefix: str, target: object, settings: SettingsLike | None = None, *, name: str | None = None
+) -> Deployment:
+    """Serve `target` at `prefix` of a Quart application, beside whatever that serves, and return its deployment.
+
+    `target` is a pipeline, any callable, or a Deployment. It starts after the application has, and stops before it; in
+    tests without a lifespan the first request starts it. It stands around `app.asgi_app`, so that nothing of the host
+    sees its requests. Raises DefinitionError for a prefix that is no path, and what Deployment raises.
+    """
+    deployment = embedded(target, settings, name=name, flavor="quart")
+    mounts = Mounts(cast(ASGIApp, app.asgi_app), {prefix: deployment.asgi_app})
+    app.asgi_app = mounts  # type: ignore[method-assign,assignment]  # as Quart's documentation has it
+    return deployment
+
+
+def blueprint(target: object, settings: SettingsLike | None = None, *, name: str | None = None) -> Blueprint:
+    """Return a blueprint that serves `target`: `app.register_blueprint(blueprint(agent), url_prefix="/weather")`.
+
+    Every endpoint is a rule of the application's (`url_for("weather_agent.health")`); what has none, WebSockets too, is
+    answered by the deployment as well. The host's functions before and after requests, its sessions and its handlers
+    of errors are for it as for any blueprint. It starts and stops with the application's serving, once, however often
+    the blueprint is registered. Raises DefinitionError when it is registered without a `url_prefix`, or with one that
+    holds a variable, and what Deployment raises.
+    """
+    deployment = embedded(target, settings, name=name, flavor="quart")
+    made = Blueprint(re.sub(r"\W", "_", deployment.name), __name__)
+    made.record(partial(_include, deployment))
+    return made
+
+
+def _include(deployment: Deployment, state: BlueprintSetupState) -> None:
+    app, prefix = cast(Quart, state.app), checked_prefix(state.url_prefix or "")
+    whole = deployment.asgi_app
+
+    async def view(**_: str) -> Any:
+        return await answered(whole, _scope_below(prefix, quart.request))
+
+    async def socket(**_: str) -> None:
+        await connected(whole, _scope_below(prefix, quart.websocket))
+
+    below = _Below(prefix, cast(ASGIApp, app.asgi_app), deployment.settings.max_request_body_size)
+    app.asgi_app = below  # type: ignore[method-assign,assignment]  # as Quart's documentation has it
+    for endpoint in deployment.app_runner.routes.endpoints:
+        state.add_url_rule(
+            rule_of(endpoint.path),
+            endpoint.name,
+            view,
+            methods=[endpoint.method],
+            provide_automatic_options=False,
+        )
+    app.url_map.converters[CONVERTER] = AnyPath
+    everything = f"{state.name_prefix}.{state.name}.".lstrip(".")
+    for websocket, function in ((False, view), (True, socket)):
+        name = f"{everything}{'websocket' if websocket else 'everything'}"
+        app.view_functions[name] = function
+        for string in (prefix, f"{prefix}/<{CONVERTER}:path>"):
+            # Not by `add_url_rule`, which makes it one for GET where no methods are given.
+            rule = app.url_rule_class(string, endpoint=name, websocket=websocket, subdomain=state.subdomain)
+            app.url_map.add(cast(Rule, rule))
+    app.before_serving(deployment.start)
+    app.after_serving(deployment.stop)
+
+
+def _scope_below(prefix: str, connection: Any) -> Scope:  # quart's proxy of a request or WebSocket
+    scope = cast(Scope, connection.scope)
+    return child_scope(scope, prefix, connection.path.removeprefix(prefix))
+
+
+class _Below:
+    """Taps the connections to what lies below `prefix`, and leaves all others as they are."""
+
+    def __init__(self, prefix: str, host: ASGIApp, limit: int) -> None:
+        self._prefix = prefix
+        self._host = host
+        self._tapped = Tapped(host, limit)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        below = scope["type"] != "lifespan" and f"{local_path(scope)}/".startswith(f"{self._prefix}/")
+        await (self._tapped if below else self._host)(scope, receive, send)

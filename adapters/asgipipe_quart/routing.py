@@ -1,0 +1,112 @@
+"""Rules and the map they are in: our own rows first, paths as they were sent, no redirects."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, cast
+from urllib.parse import unquote, urlsplit
+
+from quart.routing import QuartMap, QuartRule
+from quart.wrappers.base import BaseRequestWebsocket
+from werkzeug.exceptions import BadHost, NotFound
+from werkzeug.routing import BaseConverter, MapAdapter, RequestRedirect, WebsocketMismatch
+from werkzeug.routing import Rule as AnyRule
+
+from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.exchange import exchange_of
+
+CONVERTER = "asgipipe"
+
+Found = tuple[Endpoint, Mapping[str, str]]
+Find = Callable[[str, str], Found | None]
+"""Returns what answers a method at a path, with the values of the path's parameters."""
+
+
+class AnyPath(BaseConverter):
+    """All that follows; werkzeug's own takes neither nothing nor what begins with a slash."""
+
+    part_isolating = False
+    regex = ".*?"
+    weight = 300
+
+
+def rule_of(template: str) -> str:
+    """Return a path with `{name}` and `{name:path}` as werkzeug writes it."""
+    return re.sub(r"\{(\w+)(:path)?\}", lambda found: f"<{CONVERTER + ':' if found[2] else ''}{found[1]}>", template)
+
+
+class Rule(QuartRule):
+    """`row` is the endpoint of ours that it stands for; `tapped` ones are answered by an ASGI application.
+
+    `open` ones need no key.
+    """
+
+    def __init__(
+        self, string: str, *args: Any, row: Endpoint | None = None, tapped: bool = False, **options: Any
+    ) -> None:  # Any: whatever Quart gives its own rules
+        super().__init__(string, *args, **options)
+        self.row = row
+        self.tapped = tapped
+        self.open = False
+
+
+class ExactMap(QuartMap):
+    """Finds our rows as the other app runners do, and the rest as werkzeug does.
+
+    werkzeug drops slashes from the front of a path, redirects where one is missing at its end, and orders templates its
+    own way; what answers must be what was found open.
+    """
+
+    find: Find = staticmethod(lambda method, path: None)  # the runner's, once there are routes
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # Any: the arguments of werkzeug's Map
+        super().__init__(*args, **options)
+        self.merge_slashes = False
+        self.converters[CONVERTER] = AnyPath
+        self.rules_of_rows: dict[tuple[str, str], Rule] = {}
+
+    def bind_to_request(
+        self, request: BaseRequestWebsocket, subdomain: str | None, server_name: str | None
+    ) -> MapAdapter:
+        try:
+            bound = super().bind_to_request(request, subdomain, server_name)
+        except (BadHost, UnicodeError):  # a Host, or a query, that is no text: neither has a say in what answers
+            bound = self.bind("localhost", request.root_path, subdomain, request.scheme, request.method, request.path)
+        return ExactAdapter(
+            self,
+            bound.server_name,
+            bound.script_name,
+            bound.subdomain,
+            bound.url_scheme,
+            exchange_of(cast(dict[str, Any], request.scope)).path,
+            bound.default_method,
+            bound.query_args,
+        )
+
+
+class ExactAdapter(MapAdapter):
+    map: ExactMap
+
+    def match(  # type: ignore[override]  # of werkzeug's overloads Quart asks for one
+        self,
+        path_info: str | None = None,
+        method: str | None = None,
+        return_rule: Literal[False, True] = False,
+        query_args: Mapping[str, Any] | str | None = None,
+        websocket: bool | None = None,
+    ) -> tuple[str | AnyRule, Mapping[str, Any]]:
+        path = self.path_info if path_info is None else path_info
+        found = None if self.websocket or websocket else self.map.find(method or self.default_method, path)
+        if found is not None:
+            endpoint, values = found
+            rule = self.map.rules_of_rows[endpoint.method, endpoint.path]
+            return (rule if return_rule else rule.endpoint), dict(values)
+        if path.startswith("//"):
+            raise NotFound
+        try:
+            return super().match(path_info, method, return_rule, query_args, websocket)
+        except WebsocketMismatch:
+            raise NotFound from None
+        except RequestRedirect as redirect:
+            if unquote(urlsplit(redirect.new_url).path).endswith(f"{path}/"):
+                raise NotFound from None
+            raise

@@ -1,0 +1,10 @@
+import pytest
+
+pytest.importorskip("fastapi")
+
+from asgipipe.testing.suite import Conformance
+from tests.conformance.adapters.fastapi import FastAPISubject
+
+
+class TestFastAPI(Conformance):
+    subject = FastAPISubject

@@ -1,0 +1,10 @@
+import pytest
+
+pytest.importorskip("quart")
+
+from asgipipe.testing.suite import Conformance
+from tests.conformance.adapters.quart import QuartSubject
+
+
+class TestQuart(Conformance):
+    subject = QuartSubject
