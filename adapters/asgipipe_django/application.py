@@ -1,9 +1,8 @@
 """Django's handler with URL patterns and middleware of its own, in the place of the project's."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.core.exceptions import MiddlewareNotUsed
@@ -16,7 +15,7 @@ from asgipipe.errors import DefinitionError, HTTPError, MethodNotAllowedError
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.pipelines.executor import ThreadExecutor
-from asgipipe_django.errors import GetResponse, needs_await, refusing
+from asgipipe_django.errors import GetResponse, refusing
 from asgipipe_django.middleware import Factory
 from asgipipe_django.patterns import BELOW, Row, View, Whole
 from asgipipe_django.request import KEY, Passage, Request, hand_over
@@ -68,10 +67,10 @@ class DjangoApplication(ASGIHandler):
 
     async def enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request through Django's middleware and views."""
-        set_urlconf(self)
+        self._use_urlconf()
         passage = Passage()
         try:
-            await super().__call__({**scope, KEY: passage}, receive, send)
+            await super().__call__({**scope, KEY: passage}, receive, cast(Any, send))  # its messages are dictionaries
         finally:
             await passage.ended()
 
@@ -87,7 +86,7 @@ class DjangoApplication(ASGIHandler):
         else:
             await self.enter(scope, receive, send)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]  # see types.py
         handle = self.enter if scope["type"] == "http" else self.straight
         await handle(scope, receive, send)
 
@@ -102,27 +101,28 @@ class DjangoApplication(ASGIHandler):
         for factory in reversed(self.middleware):
             handler, handler_is_async = self._around(factory, handler, handler_is_async)
             self._sync_middleware |= not handler_is_async
-        self._middleware_chain = self.adapt_method_mode(True, handler, handler_is_async)
+        self._chain: Any = self.adapt_method_mode(True, handler, handler_is_async)
+        self._middleware_chain = self._chain
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        set_urlconf(self)
-        response: HttpResponseBase = await self._middleware_chain(request)
+        self._use_urlconf()
+        response: Any = await self._chain(request)
         response._resource_closers.append(request.close)
         if not response.streaming and "Content-Length" not in response and response.status_code not in (204, 304):
-            response["Content-Length"] = str(len(response.content))  # type: ignore[attr-defined]  # of what is not streamed
-        return response
+            response["Content-Length"] = str(len(response.content))
+        return cast(HttpResponseBase, response)
 
     async def _get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        response: HttpResponseBase = await super()._get_response_async(request)
+        response: HttpResponseBase = await super()._get_response_async(request)  # type: ignore[misc]  # the stubs leave it out
         if isinstance(response, HttpResponseNotAllowed):  # it names the methods of one view
             allowed = {method.strip() for method in response["Allow"].split(",")} | self._allowed(request.path_info)
             return refusal(MethodNotAllowedError(sorted(allowed - {""})))
         return response
 
-    def create_request(self, scope: Scope, body_file: IO[bytes]) -> tuple[HttpRequest | None, HttpResponseBase | None]:
-        request, refused = super().create_request(scope, body_file)
-        scope[KEY].request = request
-        return request, refused
+    def create_request(self, scope: Scope, body_file: IO[bytes]) -> Any:  # type: ignore[override]  # see types.py
+        made = super().create_request(scope, body_file)
+        scope[KEY].request = made[0]
+        return made
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         if hasattr(request, "urlconf"):  # some middleware's wish
@@ -143,6 +143,9 @@ class DjangoApplication(ASGIHandler):
             return view
         return self._threads.wrap(view)
 
+    def _use_urlconf(self) -> None:
+        set_urlconf(cast(str, self))  # any object with `urlpatterns`, for Django
+
     def _around(self, factory: Factory, handler: GetResponse, handler_is_async: bool) -> tuple[GetResponse, bool]:
         """Put one middleware around `handler`, as Django's own `load_middleware` does."""
         is_async = factory.async_capable and (handler_is_async or not factory.sync_capable)
@@ -152,11 +155,10 @@ class DjangoApplication(ASGIHandler):
             return handler, handler_is_async
         if not callable(made):
             raise DefinitionError(f"{factory.label} returned {made!r} in the place of a middleware")
-        if not inspect.isclass(made) and needs_await(made) != is_async:
-            colour = "async" if is_async else "sync"
+        if _is_async(made) and not is_async:
             raise DefinitionError(
-                f"{factory.label} says that it is {colour}, but made what is not; decorate it with one of"
-                " django.utils.decorators' sync_only_middleware, async_only_middleware, sync_and_async_middleware"
+                f"{factory.label} is async, but does not say so: decorate it with async_only_middleware or"
+                " sync_and_async_middleware of django.utils.decorators, or give its class async_capable = True"
             )
         if hasattr(made, "process_view"):
             self._view_middleware.insert(0, self.adapt_method_mode(True, made.process_view))
@@ -226,6 +228,10 @@ def _members(scope: Scope, captured: Mapping[str, str]) -> Mapping[str, object]:
     path = exchange_of(scope).path
     prefix = path[: len(path) - len(below)].rstrip("/")
     return {"path_params": values, "root_path": scope.get("root_path", "").rstrip("/") + prefix}
+
+
+def _is_async(middleware: Callable[..., object]) -> bool:
+    return iscoroutinefunction(middleware) or iscoroutinefunction(type(middleware).__call__)
 
 
 def _may_answer(pattern: Pattern, method: str | None) -> bool:

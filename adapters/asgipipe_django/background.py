@@ -1,8 +1,8 @@
 """The event loop for deployments where the server has none.
 
-Under WSGI an async view gets a fresh event loop for each request, while a deployment lives on one. So there is one more,
-in a daemon thread, for all deployments of the process. It starts with the first request, which comes after every fork,
-and ends with the process, after the deployments have been stopped.
+Under WSGI an async view gets a fresh event loop for each request, while a deployment lives on one. So there is one
+more, in a daemon thread, for all deployments of the process. It starts with the first request, which comes after every
+fork, and ends with the process, after the deployments have been stopped.
 """
 
 import asyncio

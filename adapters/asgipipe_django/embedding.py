@@ -1,9 +1,10 @@
 """A deployment inside a Django project: beside its ASGI application, or among its URLs."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings as project
+from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern
@@ -20,7 +21,7 @@ from asgipipe_django.application import without_transaction
 from asgipipe_django.background import loop_for
 from asgipipe_django.patterns import View, regex_of
 from asgipipe_django.request import body_of
-from asgipipe_django.response import response_of
+from asgipipe_django.response import content_of, response_of
 
 _LOCAL = "asgipipe_local"
 
@@ -30,9 +31,9 @@ def mount(application: ASGIApp, mounts: Mapping[str, object]) -> ASGIApp:
 
         application = mount(get_asgi_application(), {"/weather": weather_agent})
 
-    Each value is a pipeline, any callable, or a Deployment. They start and stop with the server's lifespan, which Django
-    itself does not know. Below the prefixes nothing of the project's is asked: neither its middleware nor its URLs.
-    Raises DefinitionError for a prefix that is no path, and for what cannot be served.
+    Each value is a pipeline, any callable, or a Deployment. They start and stop with the server's lifespan, of which
+    Django itself knows nothing. Below the prefixes nothing of the project's is asked: neither its middleware nor its
+    URLs. Raises DefinitionError for a prefix that is no path, and for what cannot be served.
     """
     deployments = {prefix: embedded(target, flavor=FLAVOR) for prefix, target in mounts.items()}
     mounted = Mounts(application, {prefix: deployment.asgi_app for prefix, deployment in deployments.items()})
@@ -85,12 +86,11 @@ def _view(deployment: Deployment) -> View:
         local = captured[_LOCAL]
         root = script_name(request).rstrip("/") + request.path_info.removesuffix(local)
         if isinstance(request, WSGIRequest):
-            scope = wsgi.scope_of(request, root + local, root)
-            return wsgi.answer(request, app, scope, loop_for(deployment))
-        scope: Scope = request.scope  # an ASGI request
+            return wsgi.answer(request, app, wsgi.scope_of(request, root + local, root), loop_for(deployment))
+        scope = cast(ASGIRequest, request).scope
         own = {key: value for key, value in scope.items() if not key.startswith("asgipipe")}
         answer = await bridge.answer(app, {**own, "root_path": root, "path": root + local}, body_of(request))
-        return response_of(answer)
+        return response_of(answer.status, answer.headers, content_of(answer))
 
     view.csrf_exempt = True  # type: ignore[attr-defined]  # what stands for the user here is the key
     return without_transaction(view)

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
@@ -81,8 +80,3 @@ def _refusing(get_response: Callable[[HttpRequest], HttpResponseBase]) -> GetRes
             return refusal(refused or failed(request.path_info, error))
 
     return inner
-
-
-def needs_await(function: Callable[..., object]) -> bool:
-    """Tell whether `function` is asynchronous in the way Django takes it."""
-    return bool(iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", function)))

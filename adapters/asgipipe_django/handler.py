@@ -138,7 +138,7 @@ def _without_responses(returned: object) -> object:
 
 def _atomic(handler: Callable[..., object]) -> Callable[..., object]:
     """Put the transactions around a sync handler that the project wants around its views (ATOMIC_REQUESTS)."""
-    exempt = getattr(handler, "_non_atomic_requests", frozenset())
+    exempt: Iterable[str] = getattr(handler, "_non_atomic_requests", ())
     for alias, database in connections.settings.items():
         if database["ATOMIC_REQUESTS"] and alias not in exempt:
             handler = transaction.atomic(using=alias)(handler)

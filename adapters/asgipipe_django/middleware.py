@@ -39,6 +39,6 @@ def native_middleware(middleware: object, kwargs: Mapping[str, object]) -> Facto
     factory = Factory(middleware, kwargs)
     if not (factory.sync_capable or factory.async_capable):
         raise DefinitionError(f"{factory.label} says that it is neither sync_capable nor async_capable")
-    if not inspect.isclass(middleware) and kind_of(middleware).is_async:
+    if not isinstance(middleware, type) and kind_of(middleware).is_async:
         raise DefinitionError(f"{factory.label} is called while Django is set up, so it cannot be 'async def'")
     return factory

@@ -104,7 +104,7 @@ def _takes(function: Callable[..., object], count: int) -> bool:
 def _view_options(extra: Mapping[str, object]) -> dict[str, Any]:
     unknown = extra.keys() - {"name", "kwargs"}
     if unknown:
-        raise DefinitionError(f"extra_kwargs: Django's path() takes 'name' and 'kwargs', not {sorted(unknown)[0]!r}")
+        raise DefinitionError(f"extra_kwargs: Django's path() takes 'name' and 'kwargs', not {min(unknown)!r}")
     return dict(extra)
 
 

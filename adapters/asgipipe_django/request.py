@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseBase, RawPostDataException
 from asgipipe.http import bridge
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
-from asgipipe_django.response import response_of
+from asgipipe_django.response import content_of, response_of
 
 KEY = "asgipipe.django"
 _CHUNK = 64 * 1024
@@ -27,6 +27,8 @@ class Request(ASGIRequest):
         self.script_name = scope.get("root_path", "").rstrip("/")
         self.path_info = exchange_of(scope).path
         self.META |= {"SCRIPT_NAME": self.script_name, "PATH_INFO": self.path_info}
+
+    _read_started: bool
 
     @property
     def body(self) -> bytes:
@@ -83,7 +85,8 @@ async def hand_over(request: HttpRequest, app: ASGIApp, **members: object) -> Ht
     async def inside(scope: Scope, receive: Receive, send: Send) -> None:
         await passage.through(app, scope, receive, send)
 
-    return response_of(await bridge.answer(inside, {**request.scope, **members}, body_of(request)))
+    answer = await bridge.answer(inside, {**request.scope, **members}, body_of(request))
+    return response_of(answer.status, answer.headers, content_of(answer))
 
 
 def body_of(request: HttpRequest) -> Receive:

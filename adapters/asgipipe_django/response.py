@@ -1,22 +1,23 @@
 """Answers of ours as Django's responses."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable, Sequence
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.http.response import ResponseHeaders
 from pydantic_core import to_json
 
 from asgipipe.errors import HTTPError
-from asgipipe.http.bridge import Answer
+from asgipipe.http.bridge import Answer, Chunks
 from asgipipe.http.problems import PROBLEM, problem
+from asgipipe.http.types import HeaderList
 
-Pairs = list[tuple[str, str]]
+Content = bytes | Iterable[bytes] | AsyncIterable[bytes]
 
 
 class Repeating(HttpResponseBase):
     """A response with headers that come more than once, such as cookies; Django's own headers are a dictionary."""
 
-    repeated: Pairs = []
+    repeated: Sequence[tuple[str, str]] = ()
 
     def items(self) -> Iterable[tuple[str, str]]:
         return [*super().items(), *self.repeated]
@@ -30,22 +31,29 @@ class Streamed(Repeating, StreamingHttpResponse):
     pass
 
 
-def response_of(answer: Answer) -> HttpResponseBase:
-    """Return the response for an answer, with its headers and no others."""
-    response = Streamed(answer.chunks) if answer.body is None else Whole(answer.body)
-    response.status_code = answer.status
-    headers, repeated = ResponseHeaders({}), Pairs()
-    for raw_name, raw_value in answer.headers:
+def response_of(status: int, headers: HeaderList, content: Content) -> HttpResponseBase:
+    """Return the response with these headers and no others; `content` is streamed unless it is bytes."""
+    response = Whole(content) if isinstance(content, bytes) else Streamed(content)
+    response.status_code = status
+    own, repeated = ResponseHeaders({}), list[tuple[str, str]]()
+    for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        if name.lower() == "set-cookie" or name in headers:
+        if name.lower() == "set-cookie" or name in own:
             repeated.append((name, value))
         else:
-            headers[name] = value
-    response.headers, response.repeated = headers, repeated
+            own[name] = value
+    response.headers, response.repeated = own, repeated
     return response
+
+
+def content_of(answer: Answer) -> bytes | Chunks:
+    """Return what an answer of the bridge consists of."""
+    if answer.chunks is not None:
+        return answer.chunks
+    return answer.body or b""
 
 
 def refusal(error: HTTPError) -> HttpResponseBase:
     """Return the problem document of `error`."""
     body = to_json(problem(error))
-    return response_of(Answer(error.status, [PROBLEM, (b"content-length", b"%d" % len(body)), *error.headers], body))
+    return response_of(error.status, [PROBLEM, (b"content-length", b"%d" % len(body)), *error.headers], body)

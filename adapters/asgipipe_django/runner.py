@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern, URLResolver
 
 from asgipipe.errors import DefinitionError
 from asgipipe.http.endpoint import Endpoint
-from asgipipe.http.types import ASGIApp, Scope
+from asgipipe.http.types import ASGIApp, Scope, Send
 from asgipipe.runners.base import BaseDeploymentAppRunner, Handler
 from asgipipe.settings import EndpointSpec, MiddlewareSpec
 from asgipipe_django import connections
@@ -24,8 +24,8 @@ from asgipipe_django.project import set_up
 class DjangoAppRunner(BaseDeploymentAppRunner):
     """Serves a deployment with Django; `asgi_app` is a DjangoApplication.
 
-    In a Django project it uses the project's settings, apps and databases, but neither its URLs nor its middleware; else
-    it configures Django with the least it needs, and `app_kwargs` are Django settings over those.
+    In a Django project it uses the project's settings, apps and databases, but neither its URLs nor its middleware;
+    else it configures Django with the least it needs, and `app_kwargs` are Django settings over those.
     """
 
     flavor = "django"
@@ -44,12 +44,15 @@ class DjangoAppRunner(BaseDeploymentAppRunner):
         return connections.RequestThread(app) if connections.any_databases() else app
 
     def create_app(self, fallback: ASGIApp) -> DjangoApplication:
-        return DjangoApplication(fallback, lambda path: self.routes.allowed(path), self._threads)
+        return DjangoApplication(fallback, self._allowed_at, self._threads)
+
+    def _allowed_at(self, path: str) -> set[str]:
+        return self.routes.allowed(path)
 
     def add_endpoint(self, endpoint: Endpoint, options: Mapping[str, object]) -> None:
         unknown = options.keys() - {"name", "include_in_schema"}
         if unknown:
-            raise DefinitionError(f"extra_kwargs: a Django pattern of ours takes 'name', not {sorted(unknown)[0]!r}")
+            raise DefinitionError(f"extra_kwargs: a Django pattern of ours takes 'name', not {min(unknown)!r}")
         name, app = str(options.get("name", endpoint.name)), endpoint.app
         if isinstance(app, HandlerView):
             app.check(names_in(endpoint.path))
@@ -63,9 +66,12 @@ class DjangoAppRunner(BaseDeploymentAppRunner):
         return HandlerView(
             handler,
             self._threads.wrap,
-            lambda response, send: self.asgi_app.send_response(response, send),
+            self._send_response,
             self.settings.request_timeout,
         )
+
+    async def _send_response(self, response: HttpResponseBase, send: Send) -> None:
+        await self.asgi_app.send_response(response, cast(Any, send))  # its messages are dictionaries
 
     def add_native_endpoint(self, spec: EndpointSpec, native: object) -> None:
         pattern = native_pattern(spec, native, self.settings.root_url_path)

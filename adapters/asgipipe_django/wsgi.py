@@ -1,5 +1,6 @@
 """Requests that come through WSGI, which is synchronous, for an application that is not."""
 
+import asyncio
 import queue
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Future
@@ -12,7 +13,7 @@ from django.http import HttpResponseBase
 from asgipipe.http import bridge
 from asgipipe.http.types import ASGIApp, Message, Scope
 from asgipipe_django.background import BackgroundLoop
-from asgipipe_django.response import response_of
+from asgipipe_django.response import content_of, response_of
 
 T = TypeVar("T")
 _CHUNK = 64 * 1024
@@ -25,10 +26,10 @@ def answer(request: WSGIRequest, app: ASGIApp, scope: Scope, background: Backgro
     answered = body.serve(background.submit(bridge.answer(app, scope, body.receive)))
     # PEP 3333 forbids them to applications, and wsgiref breaks off at one.
     headers = [(name, value) for name, value in answered.headers if not is_hop_by_hop(name.decode("latin-1"))]
-    if answered.chunks is None:
-        return response_of(bridge.Answer(answered.status, headers, answered.body))
-    response = response_of(bridge.Answer(answered.status, headers, b""))
-    return streamed(response, _Pieces(answered.chunks, body, background))
+    content = content_of(answered)
+    return response_of(
+        answered.status, headers, content if isinstance(content, bytes) else _Pieces(content, body, background)
+    )
 
 
 def scope_of(request: WSGIRequest, path: str, root_path: str) -> Scope:
@@ -53,6 +54,8 @@ def scope_of(request: WSGIRequest, path: str, root_path: str) -> Scope:
 
 
 def _headers(environ: dict[str, Any]) -> Iterator[tuple[bytes, bytes]]:
+    if "HTTP_HOST" not in environ:  # Django's test client sends none, and lets the server's name stand for it
+        yield b"host", environ.get("SERVER_NAME", "").encode("latin-1")
     for name, value in environ.items():
         if name.startswith("HTTP_"):
             field = name[5:]
@@ -69,14 +72,12 @@ class _Body:
     def __init__(self, request: WSGIRequest, background: BackgroundLoop) -> None:
         chunked = "HTTP_TRANSFER_ENCODING" in request.environ and request.environ.get("wsgi.input_terminated")
         # Django takes a body without a length for an empty one.
-        untouched = chunked and not hasattr(request, "_body") and not request._read_started
+        untouched = chunked and not (hasattr(request, "_body") or getattr(request, "_read_started", False))
         self._read = request.environ["wsgi.input"].read if untouched else request.read
         self._loop = background.loop
         self._wanted: queue.SimpleQueue[Future[Message] | None] = queue.SimpleQueue()
 
     async def receive(self) -> Message:
-        import asyncio
-
         order: Future[Message] = Future()
         self._wanted.put(order)
         return await asyncio.wrap_future(order)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial, wraps
+from inspect import isgenerator
 from itertools import count
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -60,12 +61,17 @@ class DeploymentQuart(Quart):
         super().__init__(**options)
         self._fallback = ErrorBoundaryMiddleware(fallback, ())
         self._refused_method = refused_method
-        self._tapped = Tapped(super().asgi_app, body_limit)
+        self._tapped = Tapped(cast(ASGIApp, super().asgi_app), body_limit)
         self._outer: ASGIApp = self._serve
         self._inner: ASGIApp | None = None
-        self.register_error_handler(HTTPError, self._on_refusal)
-        self.register_error_handler(HTTPException, self._on_http_exception)
-        self.register_error_handler(Exception, self._on_failure)
+        # Quart's types forget that the handlers of a WebSocket's errors may answer nothing.
+        handlers: dict[type[Exception], Any] = {
+            HTTPError: self._on_refusal,
+            HTTPException: self._on_http_exception,
+            Exception: self._on_failure,
+        }
+        for kind, handler in handlers.items():
+            self.register_error_handler(kind, handler)
 
     # Middleware
 
@@ -157,7 +163,7 @@ class DeploymentQuart(Quart):
         @wraps(func)
         async def in_thread(*args: Any, **kwargs: Any) -> Any:  # Any: the arguments of the function
             result = await self._run_in_thread(partial(func, *args, **kwargs))
-            return run_sync_iterable(result) if hasattr(result, "__next__") else result
+            return run_sync_iterable(result) if isgenerator(result) else result
 
         return in_thread
 
@@ -198,7 +204,7 @@ class DeploymentQuart(Quart):
     async def _on_http_exception(self, error: HTTPException) -> AnyResponse | None:
         status = error.code or 500
         if error.response is not None:
-            return error.get_response()  # type: ignore[return-value]  # a whole answer, which the view made itself
+            return error.get_response()  # a whole answer, which the view made itself
         headers = [(name, value) for name, value in error.get_headers() if name.lower() != "content-type"]
         if status < 400:
             return Response(b"", status, dict(headers))

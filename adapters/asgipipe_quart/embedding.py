@@ -2,11 +2,14 @@
 
 import re
 from functools import partial
+from itertools import count
 from typing import Any, cast
 
 import quart
+from flask.sansio.app import App
 from quart import Blueprint, Quart
 from quart.blueprints import BlueprintSetupState
+from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 
 from asgipipe.http.exchange import local_path
@@ -16,7 +19,7 @@ from asgipipe.pipelines.pipeline import SettingsLike
 from asgipipe.runners.deployment import Deployment
 from asgipipe.runners.embedding import embedded
 from asgipipe_quart.routing import CONVERTER, AnyPath, rule_of
-from asgipipe_quart.tap import Tapped
+from asgipipe_quart.tap import KEY, Tapped
 from asgipipe_quart.views import answered, connected
 
 
@@ -45,9 +48,19 @@ def blueprint(target: object, settings: SettingsLike | None = None, *, name: str
     holds a variable, and what Deployment raises.
     """
     deployment = embedded(target, settings, name=name, flavor="quart")
-    made = Blueprint(re.sub(r"\W", "_", deployment.name), __name__)
+    made = _Numbered(re.sub(r"\W", "_", deployment.name), __name__)
     made.record(partial(_include, deployment))
     return made
+
+
+class _Numbered(Blueprint):
+    """Takes another name where its own is taken: a deployment may be included twice, or two of one name."""
+
+    def register(self, app: App, options: dict[str, Any]) -> None:
+        prefix = options.get("name_prefix", "")
+        names = (self.name if number == 1 else f"{self.name}_{number}" for number in count(1))
+        free = next(name for name in names if f"{prefix}.{name}".lstrip(".") not in app.blueprints)
+        super().register(app, {"name": free, **options})
 
 
 def _include(deployment: Deployment, state: BlueprintSetupState) -> None:
@@ -62,6 +75,7 @@ def _include(deployment: Deployment, state: BlueprintSetupState) -> None:
 
     below = _Below(prefix, cast(ASGIApp, app.asgi_app), deployment.settings.max_request_body_size)
     app.asgi_app = below  # type: ignore[method-assign,assignment]  # as Quart's documentation has it
+    app.url_map.converters[CONVERTER] = AnyPath
     for endpoint in deployment.app_runner.routes.endpoints:
         state.add_url_rule(
             rule_of(endpoint.path),
@@ -70,10 +84,10 @@ def _include(deployment: Deployment, state: BlueprintSetupState) -> None:
             methods=[endpoint.method],
             provide_automatic_options=False,
         )
-    app.url_map.converters[CONVERTER] = AnyPath
-    everything = f"{state.name_prefix}.{state.name}.".lstrip(".")
-    for websocket, function in ((False, view), (True, socket)):
-        name = f"{everything}{'websocket' if websocket else 'everything'}"
+    inside = f"{state.name_prefix}.{state.name}.".lstrip(".")
+    functions: dict[bool, Any] = {False: view, True: socket}  # Quart's types forget that the latter answers nothing
+    for websocket, function in functions.items():
+        name = f"{inside}{'any_websocket' if websocket else 'anything'}"
         app.view_functions[name] = function
         for string in (prefix, f"{prefix}/<{CONVERTER}:path>"):
             # Not by `add_url_rule`, which makes it one for GET where no methods are given.
@@ -85,6 +99,8 @@ def _include(deployment: Deployment, state: BlueprintSetupState) -> None:
 
 def _scope_below(prefix: str, connection: Any) -> Scope:  # quart's proxy of a request or WebSocket
     scope = cast(Scope, connection.scope)
+    if KEY not in scope:  # Quart finds `/proxyweather` below the `root_path` /proxy, which it is not
+        raise NotFound
     return child_scope(scope, prefix, connection.path.removeprefix(prefix))
 
 
@@ -97,5 +113,10 @@ class _Below:
         self._tapped = Tapped(host, limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        below = scope["type"] != "lifespan" and f"{local_path(scope)}/".startswith(f"{self._prefix}/")
-        await (self._tapped if below else self._host)(scope, receive, send)
+        await (self._tapped if self._matches(scope) else self._host)(scope, receive, send)
+
+    def _matches(self, scope: Scope) -> bool:
+        if scope["type"] == "lifespan":
+            return False
+        path = local_path(scope).lstrip("/")  # as Quart does
+        return f"/{path}/".startswith(f"{self._prefix}/")

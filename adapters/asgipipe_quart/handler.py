@@ -17,11 +17,11 @@ RunInThread = Callable[[Callable[[], object]], Awaitable[object]]
 
 
 class HandlerEndpoint:
-    """A handler that is given Quart's request, and what it wants of the path, and returns what a view may return.
+    """A handler that may take Quart's request, and parameters of the path, and returns what a view may return.
 
     As a view it runs in Quart's context; as an ASGI application it asks `framework`, which has that view. `timeout` is
-    in seconds until the answer begins, None for no deadline. Raises DefinitionError for a handler that takes no single
-    Request, or is a generator.
+    in seconds until the answer begins, None for no deadline. Raises DefinitionError for a handler that takes several
+    requests, or is a generator.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class HandlerEndpoint:
             )
         self._framework = framework
         self._request, self._others = _parameters(read)
+        self._by_position = self._request is not None and self._request.kind is inspect.Parameter.POSITIONAL_ONLY
         self._run_in_thread = run_in_thread
         self._timeout = timeout
 
@@ -66,12 +67,12 @@ class HandlerEndpoint:
 
     async def _attempt(self, values: dict[str, str]) -> tuple[object, Exception | None]:
         handler = self._handler
+        by_name: dict[str, object] = {each.name: values[each.name] for each in self._others if each.name in values}
         # Not the proxy: it would lead nowhere in a task or thread of the handler's own.
         request: Request = quart.request._get_current_object()  # type: ignore[attr-defined]
-        wanted = {each.name: values[each.name] for each in self._others if each.name in values}
-        by_position = (request,) if self._request.kind is inspect.Parameter.POSITIONAL_ONLY else ()
-        by_name = {} if by_position else {self._request.name: request}
-        call = partial(handler.function, *by_position, **by_name, **wanted)
+        if self._request is not None and not self._by_position:
+            by_name[self._request.name] = request
+        call = partial(handler.function, *((request,) if self._by_position else ()), **by_name)
         try:
             value = call() if handler.kind.is_async else await self._run_in_thread(call)
             return (await value if inspect.isawaitable(value) else value), None
@@ -79,11 +80,12 @@ class HandlerEndpoint:
             return None, error
 
 
-def _parameters(handler: Handler) -> tuple[inspect.Parameter, list[inspect.Parameter]]:
+def _parameters(handler: Handler) -> tuple[inspect.Parameter | None, list[inspect.Parameter]]:
+    """Return the parameter for the request, where there is one, and all others."""
     requests = [each for each in handler.parameters if _is_request(each, handler)]
-    if len(requests) != 1:
-        raise DefinitionError(f"handler {handler.label} takes no single Request: leave one of them")
-    return requests[0], [each for each in handler.parameters if each is not requests[0]]
+    if len(requests) > 1:
+        raise DefinitionError(f"handler {handler.label} takes {len(requests)} Requests: leave one of them")
+    return (requests[0] if requests else None), [each for each in handler.parameters if each not in requests]
 
 
 def _is_request(parameter: inspect.Parameter, handler: Handler) -> bool:

@@ -57,14 +57,15 @@ def _add_view(app: DeploymentQuart, spec: EndpointSpec, rule: str, view: Functio
 def _mount(app: DeploymentQuart, path: str, mounted: ASGIApp, options: Options) -> None:
     """Put an application at `path` and everything below it, for all methods and for WebSockets."""
 
-    async def view(**values: str) -> object:
+    async def view(**values: str) -> Any:  # a response of Quart's
         return await answered(mounted, _mounted_scope(cast(Scope, quart.request.scope), values))
 
     async def socket(**values: str) -> None:
         await connected(mounted, _mounted_scope(cast(Scope, quart.websocket.scope), values))
 
     given = options.pop("endpoint", None) or name_of(mounted)
-    for websocket, function in ((False, view), (True, socket)):
+    functions: dict[bool, Any] = {False: view, True: socket}  # Quart's types forget that the latter answers nothing
+    for websocket, function in functions.items():
         name = app.free_name(given)
         app.view_functions[name] = function
         for string in (path or "/", f"{path}/<{CONVERTER}:{_REST}>"):
@@ -111,7 +112,7 @@ def _takes(function: Function, count: int, kwargs: Mapping[str, object]) -> bool
     return True
 
 
-def require_class(middleware: object, kwargs: Mapping[str, object]) -> None:
-    """Raise DefinitionError unless `middleware` is a class that can be called as `(app, **kwargs)`."""
-    if not (isinstance(middleware, type) and _takes(middleware, 1, kwargs)):
+def require_class(middleware: type, kwargs: Mapping[str, object]) -> None:
+    """Raise DefinitionError unless `middleware` can be called as `(app, **kwargs)`."""
+    if not _takes(middleware, 1, kwargs):
         raise DefinitionError(f"{name_of(middleware)} is called as (app, **init_kwargs), which it does not take")

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from quart.routing import QuartMap, QuartRule
 from quart.wrappers.base import BaseRequestWebsocket
-from werkzeug.exceptions import BadHost, NotFound
+from werkzeug.exceptions import BadHost, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, MapAdapter, RequestRedirect, WebsocketMismatch
 from werkzeug.routing import Rule as AnyRule
 
@@ -104,8 +104,10 @@ class ExactAdapter(MapAdapter):
             raise NotFound
         try:
             return super().match(path_info, method, return_rule, query_args, websocket)
-        except WebsocketMismatch:
-            raise NotFound from None
+        except (MethodNotAllowed, WebsocketMismatch) as error:
+            if self.websocket or isinstance(error, WebsocketMismatch):
+                raise NotFound from None
+            raise
         except RequestRedirect as redirect:
             if unquote(urlsplit(redirect.new_url).path).endswith(f"{path}/"):
                 raise NotFound from None

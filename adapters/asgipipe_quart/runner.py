@@ -17,7 +17,7 @@ from asgipipe.errors import DefinitionError
 from asgipipe.http.endpoint import Endpoint
 from asgipipe.http.endpoints.reading import Probe
 from asgipipe.http.middleware.errors import ErrorBoundaryMiddleware
-from asgipipe.http.types import ASGIApp, Scope
+from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.runners.base import BaseDeploymentAppRunner, Handler
 from asgipipe.runners.middleware import Wrap
 from asgipipe.settings import EndpointSpec, MiddlewareSpec
@@ -77,9 +77,7 @@ class QuartAppRunner(BaseDeploymentAppRunner):
         app.url_map.rules_of_rows[endpoint.method, endpoint.path] = cast(Rule, next(app.url_map.iter_rules(name)))
 
     def framework_endpoint(self, handler: Handler) -> ASGIApp:
-        return HandlerEndpoint(
-            handler, lambda *message: self.asgi_app(*message), self.run_in_thread, self.settings.request_timeout
-        )
+        return HandlerEndpoint(handler, self._ask_framework, self.run_in_thread, self.settings.request_timeout)
 
     def add_native_endpoint(self, spec: EndpointSpec, native: object) -> None:
         rules = self.asgi_app.url_map
@@ -140,6 +138,9 @@ class QuartAppRunner(BaseDeploymentAppRunner):
                 await app.startup()
                 stack.push_async_callback(app.shutdown)
             yield
+
+    async def _ask_framework(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await cast(ASGIApp, self.asgi_app)(scope, receive, send)
 
     def _handler_view(self, endpoint: Endpoint, handler: HandlerEndpoint) -> Any:  # a view of Quart's
         lifecycle, probe = self.lifecycle, isinstance(endpoint.app, Probe)

@@ -116,4 +116,5 @@ def tap_of(scope: Scope) -> Tap:
 
 async def _never() -> Message:
     """Wait until Quart cancels it, which it does as soon as the view has ended."""
-    return await asyncio.get_running_loop().create_future()
+    never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await never

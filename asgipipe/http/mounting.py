@@ -73,6 +73,7 @@ class _HostLifespan:
         self._receive_from_server = receive
         self._send_to_server = send
         self._stack = AsyncExitStack()
+        self._begun = False
         self._host_started = False
         self._failure: Message | None = None
 
@@ -90,6 +91,7 @@ class _HostLifespan:
         if self._failure is not None:
             return {"type": "lifespan.shutdown"}
         message = await self._receive_from_server()
+        self._begun = True
         if message["type"] == "lifespan.shutdown":
             await self._stop()
         return message
@@ -103,10 +105,14 @@ class _HostLifespan:
         await self._send_to_server(message)
 
     async def _without_host(self) -> None:
+        if not self._begun:  # Django refuses the scope before it has received anything
+            await self._receive_from_server()
         started = await self._start()
         await self._send_to_server(started)
         if self._failure is None:
-            await self._receive_from_server()
+            # A host that raises at once has left the event of the start where it was.
+            while (await self._receive_from_server())["type"] != "lifespan.shutdown":
+                continue
             await self._stop()
             await self._send_to_server({"type": "lifespan.shutdown.complete"})
 

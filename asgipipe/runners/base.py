@@ -8,7 +8,7 @@ from typing import ClassVar, TypeVar
 
 from asgipipe.errors import DefinitionError, HTTPError, MethodNotAllowedError
 from asgipipe.http.application import layered
-from asgipipe.http.binding import Limits, bind, build_handler, wants_framework
+from asgipipe.http.binding import Limits, bind, build_handler, returns_framework, wants_framework
 from asgipipe.http.builtin import BuiltIn, reading_paths
 from asgipipe.http.dashboard import Dashboard, dashboard
 from asgipipe.http.dispatch import Dispatcher, FallbackEndpoint, FrameworkDispatcher
@@ -178,7 +178,7 @@ class BaseDeploymentAppRunner(ABC):
 
     def _endpoint(self, spec: EndpointSpec, handler: Handler) -> Endpoint:
         name, path, method = name_of(handler), self.complete(spec.path), spec.method.value
-        if wants_framework(handler, self.framework_types):
+        if wants_framework(handler, self.framework_types) or returns_framework(handler, self.framework_types):
             app = self._probed(path, method, self.framework_endpoint(handler))
             return Endpoint(path, method, app, name, spec.auth_required, direct=False)
         settings = self.settings

@@ -119,6 +119,8 @@ class Fleet(Generic[W]):
         """Note that a process has ended, with `status` or, when it is negative, by that signal."""
         was_ready = worker in self._ready
         self._ready.discard(worker)
+        if worker in self._dismissed:  # before it was told to leave
+            self._dismissed.remove(worker)
         if self._stopping:
             # By the signal to stop, before it has opened anything: Python itself was still starting.
             clean = not status or (status == -signal.SIGTERM and not was_ready)
@@ -128,7 +130,7 @@ class Fleet(Generic[W]):
         elif worker in self._serving:
             self._serving.remove(worker)
             self._lost(pid, status)
-        elif status:
+        elif status and was_ready:
             logger.warning("worker %s, which others have replaced, ended with status %s", pid, status)
 
     def _lost(self, pid: int | None, status: int | None) -> None:

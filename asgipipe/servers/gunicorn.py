@@ -181,6 +181,8 @@ class _Arbiter(Arbiter):
                 said = os.read(self._ready_reader, 64 * _READY.size)
                 for pid, longest_stop in _READY.iter_unpack(said):
                     self._stop_within[pid] = longest_stop
+                    if self.fleet.served:
+                        logger.info("worker %s serves", pid)
                     self.fleet.became_ready(pid)
 
     def _kill_overdue(self) -> None:

@@ -56,6 +56,7 @@ class Conformance:
     @pytest.mark.timeout(180)
     def test_over_sockets(self, bench: Bench, form: Form, server: str, subtests: pytest.Subtests) -> None:
         """Every scenario that real sockets matter for holds on the server, which is started once for all of them."""
+        pytest.importorskip(server, reason=f"{server} is not installed")
         with served(self.subject, form, server) as address:
             trial = ServedTrial(self.subject(), form, bench.workshop, address)
             for scenario in scenarios().values():

@@ -1,6 +1,7 @@
 """Django, set up before the tests are imported, and a database for each of them."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +15,21 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "office.settings"
 django.setup()
 
 
-@pytest.fixture(autouse=True)
-def _database(tmp_path: Path) -> Iterator[None]:
-    """In a file, not in memory: the pipeline reads it in threads with connections of their own."""
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A database with nothing but the tables."""
     setup_test_environment()
-    connections["default"].settings_dict["NAME"] = tmp_path / "office.sqlite3"
+    file = tmp_path_factory.mktemp("office") / "empty.sqlite3"
+    connections["default"].settings_dict["NAME"] = file
     call_command("migrate", verbosity=0)
+    yield file
+    teardown_test_environment()
+
+
+@pytest.fixture(autouse=True)
+def _database(empty: Path, tmp_path: Path) -> Iterator[None]:
+    """In a file, not in memory: the pipeline reads it in threads with connections of their own."""
+    connections.close_all()
+    connections["default"].settings_dict["NAME"] = shutil.copy(empty, tmp_path)
     yield
     connections.close_all()
-    teardown_test_environment()

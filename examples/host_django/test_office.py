@@ -18,13 +18,13 @@ KEY = {"authorization": f"Bearer {robots.auth_keys[0]}"}
 
 @pytest.fixture
 def ada() -> User:
-    return User.objects.create_user("Ada", password="analytical")
+    return User.objects.create(username="Ada")
 
 
 @pytest.fixture
 def employee(ada: User) -> Client:
     client = Client()
-    assert client.login(username="Ada", password="analytical")
+    client.force_login(ada)
     return client
 
 
@@ -37,6 +37,13 @@ def test_employees_file_claims(employee: Client) -> None:
     assert employee.post("/claims/", {"text": "Train to Leeds", "cents": 4100}).status_code == 302
     assert "Train to Leeds: 4100 cents" in employee.get("/claims/").content.decode()
     assert Client().get("/claims/").headers["location"] == "/login/?next=/claims/"
+
+
+def test_who_logs_in_comes_to_the_claims() -> None:
+    """The login page takes name and password, and leads to the claims."""
+    User.objects.create_user("Ada", password="analytical")
+    answer = Client().post("/login/", {"username": "Ada", "password": "analytical"})
+    assert (answer.status_code, answer.headers["location"]) == (302, "/claims/")
 
 
 def test_the_pipeline_is_a_function(ada: User) -> None:
@@ -71,7 +78,7 @@ def test_the_login_guards_all_of_it(path: str) -> None:
 
 def test_routes_have_names() -> None:
     """Templates and views of the office find the native routes by name."""
-    assert reverse("asgipipe:invoke") == "/audit/invoke"
+    assert reverse("audit:invoke") == "/audit/invoke"
 
 
 def test_programs_have_the_audit_by_key(ada: User) -> None:

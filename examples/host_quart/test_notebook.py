@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from quart.typing import TestClientProtocol
+from quart.typing import TestClientProtocol as Client
 
 from notebook import database
 from notebook.app import app, robots
@@ -17,7 +17,7 @@ ADA = {"name": "Ada", "password": "analytical"}
 NOTES = ("Buy tea and milk.", "Call Grace about the compiler.", "Tea with Grace on Friday.")
 ASKED = {"parameters": {"query": "grace compiler"}}
 
-Scenario = Callable[[TestClientProtocol], Awaitable[None]]
+Scenario = Callable[[Client], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def _database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[TestClientProtocol]:
+async def served() -> AsyncIterator[Client]:
     async with app.test_app():
         yield app.test_client()
 
@@ -41,12 +41,12 @@ def told(scenario: Scenario) -> None:
     asyncio.run(tell())
 
 
-async def log_in(client: TestClientProtocol) -> None:
+async def log_in(client: Client) -> None:
     assert (await client.post("/writers", json=ADA)).status_code == 204
     assert (await client.post("/log-in", json=ADA)).status_code == 204
 
 
-async def write(client: TestClientProtocol) -> None:
+async def write(client: Client) -> None:
     for text in NOTES:
         assert (await client.post("/notes", data=text)).status_code == 201
 
@@ -54,7 +54,7 @@ async def write(client: TestClientProtocol) -> None:
 def test_writers_share_notes() -> None:
     """The notes are there for every writer, and for nobody who is not logged in."""
 
-    async def scenario(client: TestClientProtocol) -> None:
+    async def scenario(client: Client) -> None:
         await log_in(client)
         await write(client)
         assert await (await client.get("/notes")).get_json() == [*NOTES]
@@ -66,7 +66,7 @@ def test_writers_share_notes() -> None:
 def test_passwords_are_kept_as_hashes() -> None:
     """A wrong password and an unknown name are refused alike, and the file does not hold the password."""
 
-    async def scenario(client: TestClientProtocol) -> None:
+    async def scenario(client: Client) -> None:
         await log_in(client)
         for given in ({**ADA, "password": "wrong"}, {**ADA, "name": "Eve"}):
             assert (await client.post("/log-in", json=given)).status_code == 403
@@ -87,7 +87,7 @@ def test_the_pipeline_is_a_function() -> None:
 def test_writers_have_the_search() -> None:
     """The native routes answer who is logged in."""
 
-    async def scenario(client: TestClientProtocol) -> None:
+    async def scenario(client: Client) -> None:
         await log_in(client)
         await write(client)
         answer = await client.post("/search/invoke", json=ASKED)
@@ -101,7 +101,7 @@ def test_writers_have_the_search() -> None:
 def test_the_login_guards_all_of_it(path: str) -> None:
     """Behind the login is everything of the pipeline's; the notebook itself answers who is not logged in."""
 
-    async def scenario(client: TestClientProtocol) -> None:
+    async def scenario(client: Client) -> None:
         answer = await client.get(f"/search/{path}")
         assert (answer.status_code, await answer.get_json()) == (401, {"error": "please log in"})
 
@@ -111,7 +111,7 @@ def test_the_login_guards_all_of_it(path: str) -> None:
 def test_programs_have_the_search_by_key() -> None:
     """The mount answers whoever has its key, and nobody else, writers included."""
 
-    async def scenario(client: TestClientProtocol) -> None:
+    async def scenario(client: Client) -> None:
         await log_in(client)
         await write(client)
         assert (await client.post("/robots/invoke", json=ASKED)).status_code == 401
@@ -124,7 +124,7 @@ def test_programs_have_the_search_by_key() -> None:
 def test_what_is_no_json_is_refused() -> None:
     """The notebook's own error handler answers for the notebook, not for the search."""
 
-    async def scenario(client: TestClientProtocol) -> None:
+    async def scenario(client: Client) -> None:
         wrong = await client.post("/log-in", data="{")
         assert (wrong.status_code, await wrong.get_json()) == (422, {"error": "that is not what is asked for"})
         wrong = await client.post("/robots/invoke", data="{", headers={**KEY, "content-type": "application/json"})

@@ -156,8 +156,13 @@ def endpoints_table(iterations: int, repeats: int) -> str:
 
 def embedded_table(iterations: int, repeats: int) -> str:
     """Return what a deployment in a host costs beside a standalone one."""
-    names = list(dict.fromkeys(each for one in EMBEDDED.values() for each in (one.beside, one.name)))
+    # Hosts first: without one, asgipipe makes Django's settings its own.
+    names = [name for each in FRAMEWORKS for name in (*_hosts(each), ours(each, "async"))]
     return _beside(names, iterations, repeats, "deployment", "ratio to standalone")
+
+
+def _hosts(framework: str) -> list[str]:
+    return [name for name, contender in EMBEDDED.items() if contender.framework == framework]
 
 
 def _beside(names: Iterable[str], iterations: int, repeats: int, what: str, ratio: str) -> str:

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from functools import cache
 
 import pytest
 
 from tests.benchmarks import answering, asgi, inprocess, inside, layers
+from tests.benchmarks.answering import Answer
 from tests.benchmarks.answers import WrongAnswerError, without_ids_and_times
 from tests.benchmarks.contenders import CONTENDERS, Contender
 from tests.benchmarks.tasks import COMFORT, INVOKE, Parameters, Task
@@ -15,10 +17,17 @@ OTHER: Parameters = {"city": "\u00c5rhus", "temperature": -7.25, "humidity": 0.9
 WRONG: dict[str, Parameters] = {"missing": {}, "wrong type": {"city": 1}}
 
 
-def ask(contender: Contender, *bodies: bytes) -> list[tuple[int, bytes]]:
+@cache
+def asked(name: str) -> tuple[Answer, Answer, list[Answer]]:
+    """Start a contender once; return its answers to the measured request, to other parameters and to wrong ones."""
+    contender = CONTENDERS[name]
     if not contender.available:
         pytest.skip(f"{contender.framework} is not installed")
-    return answering.answers(contender, *bodies)
+    task = contender.task
+    first, other, *refused = answering.answers(
+        contender, task.request, task.body(OTHER), *(task.body(parameters) for parameters in WRONG.values())
+    )
+    return first, other, refused
 
 
 every_contender = pytest.mark.parametrize("contender", CONTENDERS.values(), ids=CONTENDERS)
@@ -31,14 +40,14 @@ every_task = pytest.mark.parametrize("task", [INVOKE, COMFORT], ids=lambda task:
 @every_contender
 def test_the_measured_request_gets_the_same_answer(contender: Contender) -> None:
     """Every contender answers the load generator's request with the same JSON, apart from ids and times."""
-    [(status, answer)] = ask(contender, contender.task.request)
+    (status, answer), _, _ = asked(contender.name)
     contender.task.verify(contender.name, status, answer)
 
 
 @every_computing_one
 def test_the_answer_is_computed_from_the_request(contender: Contender) -> None:
     """Other parameters give another answer."""
-    [(status, answer)] = ask(contender, contender.task.body(OTHER))
+    _, (status, answer), _ = asked(contender.name)
     assert status == 200
     assert without_ids_and_times(answer) == contender.task.expected(str(OTHER["city"]), -7.25, 0.9)
 
@@ -46,23 +55,22 @@ def test_the_answer_is_computed_from_the_request(contender: Contender) -> None:
 @every_computing_one
 def test_a_wrong_request_is_refused(contender: Contender) -> None:
     """Nobody is faster because it checks less: each contender refuses what the others refuse."""
-    found = ask(contender, *(contender.task.body(parameters) for parameters in WRONG.values()))
-    assert [status for status, _ in found] == [422] * len(WRONG)
+    _, _, refused = asked(contender.name)
+    assert [status for status, _ in refused] == [422] * len(WRONG)
 
 
 @pytest.mark.parametrize("name", ["reference", "asgipipe_starlette_async"])
 def test_an_unknown_parameter_is_refused(name: str) -> None:
     """The reference checks what asgipipe checks, unknown members too."""
-    contender = CONTENDERS[name]
-    [(status, _)] = ask(contender, contender.task.body({"city": "x", "wind": 1}))
+    [(status, _)] = answering.answers(CONTENDERS[name], INVOKE.body({"city": "x", "wind": 1}))
     assert status == 422
 
 
 @pytest.mark.parametrize("name", ["reference", "asgipipe_starlette_async"])
 def test_every_run_has_an_id_of_its_own(name: str) -> None:
     """Ids are made anew for each request."""
-    body = CONTENDERS[name].task.request
-    ids = [json.loads(answer)["metadata"]["run_id"] for _, answer in ask(CONTENDERS[name], body, body)]
+    found = answering.answers(CONTENDERS[name], INVOKE.request, INVOKE.request)
+    ids = [json.loads(answer)["metadata"]["run_id"] for _, answer in found]
     assert ids[0] != ids[1]
 
 
@@ -74,7 +82,7 @@ def test_a_variant_with_less_gives_the_same_answer(subject: inprocess.Subject) -
 
 
 def right_answer() -> dict[str, object]:
-    [(_, answer)] = ask(CONTENDERS["reference"], INVOKE.request)
+    [(_, answer)] = answering.answers(CONTENDERS["reference"], INVOKE.request)
     document: dict[str, object] = json.loads(answer)
     return document
 

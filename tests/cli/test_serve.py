@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.servers.command import SERVERS, Command, command, serving, until
+from tests.servers.command import MANY_WORKERS, SERVERS, Command, command, needs_gunicorn, serving, until
 
 WEATHER = """
 def weather(city: str, days: int = 3) -> str:
@@ -139,9 +139,12 @@ def test_the_banner_says_where_and_whether_a_key_is_needed_and_its_call_works(fo
         assert answer.status_code == 200
 
 
-def test_a_generated_key_is_printed_once_and_works_in_every_worker(folder: Path) -> None:
+@pytest.mark.parametrize(("server", "workers"), MANY_WORKERS)
+def test_a_generated_key_is_printed_once_and_works_in_every_worker(folder: Path, server: str, workers: int) -> None:
     """The key appears once in what the command writes, in no process's arguments, and every worker accepts it."""
-    with serving("slow.py:process", "--workers", 2, "--generate-auth-key", folder=folder) as running:
+    with serving(
+        "slow.py:process", "--server", server, "--workers", workers, "--generate-auth-key", folder=folder
+    ) as running:
         running.until_says("Stop with ctrl-C")
         key = re.search(r"KEY=(\S+)", running.output)
         assert key
@@ -156,11 +159,14 @@ def test_a_generated_key_is_printed_once_and_works_in_every_worker(folder: Path)
         assert running.output.count(key.group(1)) == 1
 
 
-def test_a_given_key_is_never_shown(folder: Path) -> None:
+@pytest.mark.parametrize(("server", "workers"), MANY_WORKERS)
+def test_a_given_key_is_never_shown(folder: Path, server: str, workers: int) -> None:
     """A key from the environment is in nothing that is written, with two workers and at the most talkative level."""
     canary = "canary-0123456789"
     variables = {"ASGIPIPE_AUTH_KEY": canary, "ASGIPIPE_LOG_LEVEL": "debug"}
-    with serving("slow.py:process", "--workers", 2, folder=folder, environment=variables) as running:
+    with serving(
+        "slow.py:process", "--server", server, "--workers", workers, folder=folder, environment=variables
+    ) as running:
         running.until_says("key required")
         assert invoke(running).status_code == 401
         assert running.stop() == 0
@@ -173,9 +179,11 @@ def test_an_address_for_others_without_a_key_is_warned_about(folder: Path) -> No
         running.until_says("OPEN: everyone who can reach 0.0.0.0")
 
 
-def test_several_targets_are_served_under_their_names(folder: Path) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS[::3])
+def test_several_targets_are_served_under_their_names(folder: Path, server: str, workers: int) -> None:
     """Two targets answer under /<name>, and /pipelines, /health and /ready speak for both."""
-    with serving("weather.py", "slow.py:process", folder=folder) as running, running.client() as client:
+    arguments = ("weather.py", "slow.py:process", "--server", server, "--workers", workers)
+    with serving(*arguments, folder=folder) as running, running.client() as client:
         assert client.post("/weather/invoke", json={"parameters": {"city": "Rome"}}).json()["success"]
         assert client.post("/process/invoke").json()["success"]
         entries = client.get("/pipelines").json()["pipelines"]
@@ -186,9 +194,12 @@ def test_several_targets_are_served_under_their_names(folder: Path) -> None:
         assert running.stop() == 0
 
 
-def test_json_logs_are_json_from_the_first_line_to_the_last(folder: Path) -> None:
+@pytest.mark.parametrize(("server", "workers"), MANY_WORKERS)
+def test_json_logs_are_json_from_the_first_line_to_the_last(folder: Path, server: str, workers: int) -> None:
     """Every line that is written with log_format json is one JSON object, the banner and a failed run included."""
-    with serving("slow.py:process", "--log-format", "json", "--workers", 2, folder=folder) as running:
+    with serving(
+        "slow.py:process", "--log-format", "json", "--server", server, "--workers", workers, folder=folder
+    ) as running:
         assert invoke(running).status_code == 200
         assert running.stop() == 0
         lines = [json.loads(line) for line in running.output.splitlines()]
@@ -232,10 +243,11 @@ def test_the_pipeline_section_of_the_file_changes_the_pipeline(write: Write, fol
         assert [line.split()[0] for line in notes(folder)] == ["end"]
 
 
-def test_a_unix_socket(folder: Path) -> None:
+@pytest.mark.parametrize("server", ["uvicorn", pytest.param("gunicorn", marks=needs_gunicorn)])
+def test_a_unix_socket(folder: Path, server: str) -> None:
     """`uds` serves on a socket file, also where a killed server left one, and removes it at the end."""
     path = folder / "socket"
-    arguments = ("weather.py", "--uvicorn-kwargs", json.dumps({"uds": str(path)}))
+    arguments = ("weather.py", "--server", server, "--uvicorn-kwargs", json.dumps({"uds": str(path)}))
     with command("serve", *arguments, folder=folder) as running:
         running.until_says("Stop with ctrl-C")
         running.process.kill()
@@ -447,10 +459,11 @@ def test_ctrl_c_ends_cleanly(folder: Path, server: str, workers: int) -> None:
         noted(folder, "end", workers)
 
 
-def test_a_signal_to_all_processes_still_drains(folder: Path) -> None:
+@pytest.mark.parametrize(("server", "workers"), MANY_WORKERS)
+def test_a_signal_to_all_processes_still_drains(folder: Path, server: str, workers: int) -> None:
     """A service manager signals every process, so a worker sees SIGTERM twice: its run finishes nevertheless."""
     with (
-        serving("slow.py:slow", "--workers", 2, folder=folder, group=True) as running,
+        serving("slow.py:slow", "--server", server, "--workers", workers, folder=folder, group=True) as running,
         ThreadPoolExecutor() as threads,
     ):
         first = threads.submit(invoke, running, name="go")
@@ -520,9 +533,10 @@ def test_a_thread_that_never_ends_does_not_keep_the_process(write: Write, folder
 # Workers
 
 
-def test_a_killed_worker_is_replaced(folder: Path) -> None:
+@pytest.mark.parametrize(("server", "workers"), MANY_WORKERS)
+def test_a_killed_worker_is_replaced(folder: Path, server: str, workers: int) -> None:
     """After kill -9 of one of two workers, requests are answered all the time and a new process joins."""
-    with serving("slow.py:process", "--workers", 2, folder=folder) as running:
+    with serving("slow.py:process", "--server", server, "--workers", workers, folder=folder) as running:
 
         def pid() -> int:
             return int(invoke(running).json()["outputs"]["output"])
@@ -542,8 +556,15 @@ def test_a_killed_worker_is_replaced(folder: Path) -> None:
         assert running.stop() == 0, running.output
 
 
-def test_a_worker_that_hangs_is_replaced(write: Write, folder: Path) -> None:
-    """A run that holds the interpreter lock longer than timeout_worker_healthcheck costs its worker, not silently."""
+@pytest.mark.parametrize(
+    ("server", "limits", "noticed"),
+    [
+        ("uvicorn", '--uvicorn-kwargs={"timeout_worker_healthcheck": 2}', r"worker \d+ was silent for"),
+        pytest.param("gunicorn", '--gunicorn-kwargs={"timeout": 2}', r"WORKER TIMEOUT", marks=needs_gunicorn),
+    ],
+)
+def test_a_worker_that_hangs_is_replaced(write: Write, folder: Path, server: str, limits: str, noticed: str) -> None:
+    """A run that holds the interpreter lock longer than is allowed costs its worker, not silently."""
     write(
         "hog.py",
         """
@@ -555,23 +576,23 @@ def test_a_worker_that_hangs_is_replaced(write: Write, folder: Path) -> None:
             return os.getpid()
         """,
     )
-    limits = '{"timeout_worker_healthcheck": 2}'
-    arguments = ("hog.py", "--workers", 2, "--uvicorn-kwargs", limits)
+    arguments = ("hog.py", "--server", server, "--workers", 2, limits)
     with serving(*arguments, folder=folder) as running, ThreadPoolExecutor() as threads:
         assert invoke(running, hang=False).status_code == 200
         threads.submit(call_in_vain, running, hang=True)
-        running.until_says(r"worker \d+ was silent for")
+        running.until_says(noticed)
         running.until_says(r"worker \d+ serves")
         assert invoke(running, hang=False).status_code == 200
         running.stop()
 
 
-def test_workers_do_not_outlive_their_parent(folder: Path) -> None:
+@pytest.mark.parametrize(("server", "count"), MANY_WORKERS)
+def test_workers_do_not_outlive_their_parent(folder: Path, server: str, count: int) -> None:
     """After kill -9 of the parent the workers drain and end."""
-    with serving("slow.py:slow", "--workers", 2, folder=folder) as running:
+    with serving("slow.py:slow", "--server", server, "--workers", count, folder=folder) as running:
         running.until_says("Stop with ctrl-C")
         children = psutil.Process(running.process.pid).children()
-        workers = [child for child in children if "spawn_main" in str(child.cmdline())]
+        workers = [child for child in children if "resource_tracker" not in str(child.cmdline())]
         assert len(workers) == 2
         running.process.kill()
         running.process.wait()
@@ -580,12 +601,17 @@ def test_workers_do_not_outlive_their_parent(folder: Path) -> None:
         assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in workers)
 
 
-def test_the_specification_is_private_and_gone_afterwards(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("server", "workers"), MANY_WORKERS)
+def test_the_specification_is_private_and_gone_afterwards(
+    folder: Path, tmp_path: Path, server: str, workers: int
+) -> None:
     """The folder that the processes share is readable by the user alone, and removed at the end."""
     shared = tmp_path / "shared"
     shared.mkdir()
     variables = {"TMPDIR": str(shared)}
-    with serving("slow.py:process", "--workers", 2, folder=folder, environment=variables) as running:
+    with serving(
+        "slow.py:process", "--server", server, "--workers", workers, folder=folder, environment=variables
+    ) as running:
         assert running.origin
         (own,) = shared.glob("asgipipe-*")
         assert own.stat().st_mode & 0o077 == 0

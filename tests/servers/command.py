@@ -17,15 +17,13 @@ import pytest
 
 GUNICORN = find_spec("gunicorn") is not None and find_spec("uvicorn_worker") is not None
 
+needs_gunicorn = pytest.mark.skipif(not GUNICORN, reason="gunicorn or uvicorn-worker is not installed")
+
 SERVERS = [
     pytest.param("uvicorn", 1, id="uvicorn-1"),
     pytest.param("uvicorn", 2, id="uvicorn-2"),
-    *(
-        pytest.param(
-            "gunicorn", workers, id=f"gunicorn-{workers}", marks=pytest.mark.skipif(not GUNICORN, reason="no gunicorn")
-        )
-        for workers in (1, 2)
-    ),
+    pytest.param("gunicorn", 1, id="gunicorn-1", marks=needs_gunicorn),
+    pytest.param("gunicorn", 2, id="gunicorn-2", marks=needs_gunicorn),
 ]
 """The server and its number of workers."""
 

@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from asgipipe.errors import DefinitionError, InternalError
 from asgipipe.http.binding.failure import loggable
-from asgipipe.http.binding.handler import EMPTY, Handler, is_asgi, type_name
+from asgipipe.http.binding.handler import EMPTY, Handler, is_asgi, mentioned, read_handler, type_name
 from asgipipe.http.binding.schemas import SchemaGenerator
 from asgipipe.http.types import ASGIApp
 from asgipipe.pipelines.contract import UNUSABLE, is_finite, unusable
@@ -83,6 +83,13 @@ def answering(value: object) -> ASGIApp | None:
         return cast(ASGIApp, value) if inspect.iscoroutinefunction(value) and is_asgi(value) else None
     kind: type = type(value)
     return cast(ASGIApp, value) if _sends_itself(kind) else None
+
+
+def returns_framework(handler: object, types: tuple[type, ...]) -> bool:
+    """Tell whether a handler declares to return one of `types` that only the framework can send."""
+    returned = read_handler(handler).returned
+    kinds = [] if returned is EMPTY else [kind for kind in mentioned(returned) if isinstance(kind, type)]
+    return any(issubclass(kind, types) and not _sends_itself(kind) for kind in kinds)
 
 
 @lru_cache(maxsize=256)

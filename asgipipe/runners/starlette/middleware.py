@@ -13,7 +13,7 @@ from asgipipe.errors import DefinitionError
 from asgipipe.http.binding.failure import failed
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.problems import refuse
-from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 from asgipipe.pipelines.callables import kind_of, name_of
 
 
@@ -48,6 +48,26 @@ def _require(middleware: Any, count: int, kwargs: Mapping[str, object], shape: s
         return
 
 
+class Outermost:
+    """Stands around all native middleware, and keeps an answer that broke off inside from looking complete.
+
+    BaseHTTPMiddleware ends every stream it passes on, also one whose source failed, before it raises the failure.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ending = scope[_ENDING] = _Ending()
+
+        async def send_truly(message: Message) -> None:
+            if ending.broken_off and message["type"] == "http.response.body":
+                message = {**message, "more_body": True}
+            await send(message)
+
+        await self._app(scope, receive, send_truly)
+
+
 class Innermost:
     """Stands between all middleware and the routes."""
 
@@ -58,6 +78,9 @@ class Innermost:
         exchange = exchange_of(scope)
         # What let the request in answers it, whatever route there is at its path.
         app = exchange.file or self._app
+        ending: _Ending | None = scope.get(_ENDING)
+        if ending is not None:
+            app = ending.watching(app)
         try:
             await app(scope, receive, send)
         except (Exception, asyncio.CancelledError):
@@ -66,3 +89,27 @@ class Innermost:
             refusal = failed(exchange.path, error)
             if not exchange.started:
                 await refuse(scope, send, refusal)
+
+
+class _Ending:
+    """Whether an answer, as it comes from the routes, broke off."""
+
+    def __init__(self) -> None:
+        self.broken_off = False
+        self._open = False
+
+    def watching(self, app: ASGIApp) -> ASGIApp:
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            async def watched_send(message: Message) -> None:
+                self._open = message["type"] == "http.response.start" or message.get("more_body", False)
+                await send(message)
+
+            try:
+                await app(scope, receive, watched_send)
+            finally:
+                self.broken_off = self._open
+
+        return watched
+
+
+_ENDING = "asgipipe.ending"

@@ -21,7 +21,7 @@ from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.runners.base import BaseDeploymentAppRunner, Handler
 from asgipipe.runners.middleware import Wrap
 from asgipipe.runners.starlette.handler import HandlerEndpoint
-from asgipipe.runners.starlette.middleware import Innermost, native_middleware
+from asgipipe.runners.starlette.middleware import Innermost, Outermost, native_middleware
 from asgipipe.runners.starlette.refusal import Refusal
 from asgipipe.runners.starlette.routes import Below, OwnRoute, native_route
 from asgipipe.settings import EndpointSpec, MiddlewareSpec
@@ -112,6 +112,8 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
     def entry_point(self) -> ASGIApp:
         app = self.asgi_app
         app.router.routes.extend(self._last_routes)
+        if cast(object, app.user_middleware[0].cls) is not Innermost:
+            app.user_middleware.insert(0, Middleware(Outermost))
         # Built now, so that a middleware which cannot be made is told before the first request, and one that is added
         # later, when it would have no effect, is refused by Starlette.
         app.middleware_stack = app.build_middleware_stack()

@@ -15,4 +15,4 @@ if not settings.configured:
 
 urlpatterns = [path("weather/", include(urls(weather_async, SETTINGS)))]
 included = get_asgi_application()
-mounted = mount(get_asgi_application(), {"/weather": (weather_async, SETTINGS)})
+mounted = mount(get_asgi_application(), {"/weather": weather_async.with_options(settings=SETTINGS)})

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.decorators.http import require_safe
 
 import django
 from asgipipe import Deployment
@@ -59,6 +60,7 @@ async def shouting(request: HttpRequest) -> HttpResponse:
     )
 
 
+@require_safe
 async def native(request: HttpRequest) -> HttpResponse:
     return HttpResponse("native", content_type="text/plain; charset=utf-8")
 
@@ -111,6 +113,6 @@ class DjangoSubject(Subject):
         return TaggingMiddleware
 
     def extend(self, app: object) -> None:
-        from asgipipe_django import DjangoAppRunner
-
-        raise TypeError(f"what an extension is given by {DjangoAppRunner.__name__} is not written yet: {app!r}")
+        if not isinstance(app, ASGIHandler):
+            raise TypeError(f"this is no Django: {app!r}")
+        app.urlpatterns.append(path("extended", extended))

@@ -68,7 +68,7 @@ class FastAPISubject(Subject):
 
     def native_endpoint(self, path: str) -> object:
         router = APIRouter()
-        router.add_api_route(path, native)
+        router.add_api_route("", native)  # the endpoint's path is the prefix of a router
         return router
 
     def native_middleware(self) -> object:
