@@ -10,16 +10,20 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 import httpx
 import pytest
 
+from asgipipe.http.docs import SIDECAR
 from asgipipe.http.types import ASGIApp, Message, Scope
 
 PATIENCE = 30.0
 """Seconds until something that normally takes a fraction of one is given up."""
+
+needs_docs = pytest.mark.skipif(find_spec(SIDECAR) is None, reason="the docs extra is not installed")
 
 Headers = list[tuple[bytes, bytes]]
 

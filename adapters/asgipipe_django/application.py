@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future
 from typing import IO, Any, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
-from django.core.exceptions import MiddlewareNotUsed
+from django.core.exceptions import MiddlewareNotUsed, RequestAborted
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
@@ -13,7 +13,7 @@ from django.urls import Resolver404, ResolverMatch, URLPattern, URLResolver, set
 
 from asgipipe.errors import DefinitionError, HTTPError, MethodNotAllowedError
 from asgipipe.http.exchange import exchange_of
-from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe_django.errors import GetResponse, refusing
 from asgipipe_django.middleware import Factory
@@ -73,6 +73,8 @@ class DjangoApplication(ASGIHandler):
             await super().__call__({**scope, KEY: passage}, receive, cast(Any, send))  # its messages are dictionaries
         finally:
             await passage.ended()
+            if passage.body is not None:
+                passage.body.close()  # Django leaves it open where it is cancelled
 
     async def straight(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer without Django where only an application of ours would be asked; Django knows no WebSocket."""
@@ -119,9 +121,30 @@ class DjangoApplication(ASGIHandler):
             return refusal(MethodNotAllowedError(sorted(allowed - {""})))
         return response
 
+    async def send_response(self, response: HttpResponseBase, send: Send) -> None:
+        await super().send_response(response, cast(Any, send))
+
+    async def read_body(self, receive: Receive) -> IO[bytes]:  # type: ignore[override]  # see types.py
+        refused: list[HTTPError] = []
+
+        async def received() -> Message:
+            try:
+                return await receive()
+            except HTTPError as error:
+                refused.append(error)
+                return {"type": "http.disconnect"}  # at which Django closes the file it has begun
+
+        try:
+            return await super().read_body(received)
+        except RequestAborted:
+            if refused:
+                raise refused[0] from None
+            raise
+
     def create_request(self, scope: Scope, body_file: IO[bytes]) -> Any:  # type: ignore[override]  # see types.py
         made = super().create_request(scope, body_file)
-        scope[KEY].request = made[0]
+        passage: Passage = scope[KEY]
+        passage.request, passage.body = made[0], body_file
         return made
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:

@@ -1,10 +1,13 @@
 """A deployment inside a Django project: beside its ASGI application, or among its URLs."""
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from types import MappingProxyType
 from typing import Any, cast
 
 from django.conf import settings as project
-from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern
@@ -19,24 +22,30 @@ from asgipipe.runners.embedding import embedded
 from asgipipe_django import wsgi
 from asgipipe_django.application import without_transaction
 from asgipipe_django.background import loop_for
-from asgipipe_django.patterns import View, regex_of
+from asgipipe_django.patterns import View, regex_of, url_name
 from asgipipe_django.request import body_of
 from asgipipe_django.response import content_of, response_of
 
+FLAVOR = "django"
 _LOCAL = "asgipipe_local"
+_included: dict[int, Deployment] = {}
+"""Those among the URLs of this process's project, by identity."""
 
 
-def mount(application: ASGIApp, mounts: Mapping[str, object]) -> ASGIApp:
+def mount(application: ASGIApp | ASGIHandler, mounts: Mapping[str, object] = MappingProxyType({})) -> ASGIApp:
     """Return the ASGI application of a project with deployments at prefixes of it.
 
         application = mount(get_asgi_application(), {"/weather": weather_agent})
 
     Each value is a pipeline, any callable, or a Deployment. They start and stop with the server's lifespan, of which
-    Django itself knows nothing. Below the prefixes nothing of the project's is asked: neither its middleware nor its
-    URLs. Raises DefinitionError for a prefix that is no path, and for what cannot be served.
+    Django itself knows nothing. Deployments among the project's URLs stop with it too, so `mount(application)` is of
+    use where there are only those: uvicorn ends by its signal, without a chance for anybody else to clean up. Below the
+    prefixes nothing of the project's is asked, neither its middleware nor its URLs. Raises DefinitionError for a prefix
+    that is no path, and for what cannot be served.
     """
     deployments = {prefix: embedded(target, flavor=FLAVOR) for prefix, target in mounts.items()}
-    mounted = Mounts(application, {prefix: deployment.asgi_app for prefix, deployment in deployments.items()})
+    host = cast(ASGIApp, application)  # Django's own types of it are narrower than what it takes
+    mounted = _Project(host, {prefix: deployment.asgi_app for prefix, deployment in deployments.items()})
     forced = project.FORCE_SCRIPT_NAME
     return _Forced(mounted, forced) if forced else mounted
 
@@ -54,15 +63,17 @@ def urls(
     of its own, in the background.
     """
     deployment = embedded(target, settings, name=name, flavor=FLAVOR)
+    _included[id(deployment)] = deployment
     view = _view(deployment)
     rows = [
-        URLPattern(_Local(regex_of(endpoint.path), endpoint.name), view, name=endpoint.name)
+        _pattern(regex_of(endpoint.path), view, url_name(endpoint.name))
         for endpoint in deployment.app_runner.routes.endpoints
     ]
-    return [*rows, URLPattern(_Local("(?:.|\\n)*", None), view)], deployment.name
+    return [*rows, _pattern("(?:.|\\n)*", view, None)], deployment.name
 
 
-FLAVOR = "django"
+def _pattern(regex: str, view: View, name: str | None) -> URLPattern:
+    return URLPattern(_Local(regex, name), view, name=name)
 
 
 class _Local(RegexPattern):
@@ -99,6 +110,22 @@ def _view(deployment: Deployment) -> View:
 def script_name(request: HttpRequest) -> str:
     found: str = request.META["SCRIPT_NAME"]
     return found
+
+
+class _Project(Mounts):
+    """The application of a project: what it has among its URLs stops after what is mounted, and before the server."""
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        stack.push_async_callback(_stop_included)
+        await super().start(stack)
+
+
+async def _stop_included() -> None:
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:  # one that fails keeps no other from its stop
+        for deployment in _included.values():
+            if deployment.lifecycle.started and deployment.executor.loop is loop:
+                stack.push_async_callback(deployment.stop)
 
 
 class _Forced:

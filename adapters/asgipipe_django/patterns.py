@@ -29,6 +29,11 @@ def regex_of(template: str) -> str:
     return (regex + re.escape(template[end:])).removeprefix("/")
 
 
+def url_name(name: str) -> str:
+    """Return the name of an endpoint as Django takes it, where a colon separates namespaces."""
+    return name.replace(":", "-")
+
+
 def names_in(template: str) -> frozenset[str]:
     """Return the names of the parameters in a path."""
     return frozenset(found[1] for found in _PARAMETER.finditer(template))

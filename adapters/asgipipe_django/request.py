@@ -56,6 +56,7 @@ class Passage:
 
     def __init__(self) -> None:
         self.request: HttpRequest | None = None
+        self.body: IO[bytes] | None = None
         self._inside = 0
         self._idle = asyncio.Event()
         self._idle.set()

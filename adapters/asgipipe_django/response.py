@@ -1,6 +1,6 @@
 """Answers of ours as Django's responses."""
 
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.http.response import ResponseHeaders
@@ -12,11 +12,13 @@ from asgipipe.http.problems import PROBLEM, problem
 from asgipipe.http.types import HeaderList
 
 Content = bytes | Iterable[bytes] | AsyncIterable[bytes]
+_WITHOUT_CONTENT = (204, 304)
 
 
 class Repeating(HttpResponseBase):
     """A response with headers that come more than once, such as cookies; Django's own headers are a dictionary."""
 
+    _resource_closers: list[Callable[[], None]]
     repeated: Sequence[tuple[str, str]] = ()
 
     def items(self) -> Iterable[tuple[str, str]]:
@@ -28,12 +30,30 @@ class Whole(Repeating, HttpResponse):
 
 
 class Streamed(Repeating, StreamingHttpResponse):
-    pass
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in super().__aiter__():
+                yield piece
+        except ConnectionAbortedError:
+            for close in self._resource_closers:  # Django leaves the body's file open when an answer breaks off
+                close()
+            raise
+
+
+class Bodiless(Repeating, StreamingHttpResponse):
+    """An answer that has no content, which is not the same as an empty one: CommonMiddleware would give it a length."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in tuple[bytes, ...]():
+            yield piece
 
 
 def response_of(status: int, headers: HeaderList, content: Content) -> HttpResponseBase:
     """Return the response with these headers and no others; `content` is streamed unless it is bytes."""
-    response = Whole(content) if isinstance(content, bytes) else Streamed(content)
+    if status in _WITHOUT_CONTENT:
+        response: Repeating = Bodiless(())
+    else:
+        response = Whole(content) if isinstance(content, bytes) else Streamed(content)
     response.status_code = status
     own, repeated = ResponseHeaders({}), list[tuple[str, str]]()
     for raw_name, raw_value in headers:

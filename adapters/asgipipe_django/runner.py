@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, cast
+from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern, URLResolver
@@ -11,13 +11,15 @@ from asgipipe.errors import DefinitionError
 from asgipipe.http.endpoint import Endpoint
 from asgipipe.http.types import ASGIApp, Scope, Send
 from asgipipe.runners.base import BaseDeploymentAppRunner, Handler
+from asgipipe.runners.middleware import Wrap
 from asgipipe.settings import EndpointSpec, MiddlewareSpec
 from asgipipe_django import connections
 from asgipipe_django.application import DjangoApplication, Threads, view_of, without_transaction
 from asgipipe_django.handler import HandlerView
+from asgipipe_django.inner import inner_middleware
 from asgipipe_django.middleware import native_middleware
 from asgipipe_django.native import native_pattern
-from asgipipe_django.patterns import Row, names_in
+from asgipipe_django.patterns import Row, names_in, url_name
 from asgipipe_django.project import set_up
 
 
@@ -53,7 +55,7 @@ class DjangoAppRunner(BaseDeploymentAppRunner):
         unknown = options.keys() - {"name", "include_in_schema"}
         if unknown:
             raise DefinitionError(f"extra_kwargs: a Django pattern of ours takes 'name', not {min(unknown)!r}")
-        name, app = str(options.get("name", endpoint.name)), endpoint.app
+        name, app = url_name(str(options.get("name", endpoint.name))), endpoint.app
         if isinstance(app, HandlerView):
             app.check(names_in(endpoint.path))
             row = Row(endpoint, name, without_transaction(app.as_view()), None)
@@ -71,7 +73,7 @@ class DjangoAppRunner(BaseDeploymentAppRunner):
         )
 
     async def _send_response(self, response: HttpResponseBase, send: Send) -> None:
-        await self.asgi_app.send_response(response, cast(Any, send))  # its messages are dictionaries
+        await self.asgi_app.send_response(response, send)
 
     def add_native_endpoint(self, spec: EndpointSpec, native: object) -> None:
         pattern = native_pattern(spec, native, self.settings.root_url_path)
@@ -88,6 +90,9 @@ class DjangoAppRunner(BaseDeploymentAppRunner):
         if found is None or isinstance(found[0], Row):
             return None
         return all(found[0] is not each for each in self._open)
+
+    def add_inner_middleware(self, spec: MiddlewareSpec, wrap: Wrap) -> None:
+        self.asgi_app.middleware.insert(0, inner_middleware(wrap, self.asgi_app))
 
     def entry_point(self) -> ASGIApp:
         app, settings = self.asgi_app, self.settings

@@ -4,8 +4,8 @@ FastAPI reads `dependencies` once, when it makes a route, and from then on ignor
 that was meant to be guarded would be open.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_parameterless_sub_dependant
@@ -31,28 +31,31 @@ class Watched:
         """
         late = [depends for depends in self._router.dependencies if depends not in self._known]
         for route in iter_route_contexts(self._routes):
-            dependant: Dependant | None = getattr(route, "dependant", None)
-            if dependant is not None:
-                _put_in_force(route, dependant, [*late, *_of(route)])
-                _close(route)
+            owners = _owners(route)
+            dependants = [owner.dependant for owner in owners if getattr(owner, "dependant", None) is not None]
+            if dependants:
+                added = [depends for owner in owners for depends in owner.dependencies]
+                _put_in_force(route.path or "", dependants[0], [*late, *added])
+            for owner in owners:
+                # What is appended later, when nobody looks at it any more, fails: a tuple has no `append`.
+                owner.dependencies = tuple(owner.dependencies)
 
 
-def _of(route: RouteContext) -> Iterator[Depends]:
-    """Yield what the route asks for as it is included, and what was added to the route itself since then."""
-    included: Sequence[Depends] = route.dependencies
-    yield from included
-    own: Sequence[Depends] = getattr(route.original_route, "dependencies", ())
-    yield from (depends for depends in own if depends not in included)
+def _owners(route: RouteContext) -> list[Any]:
+    """Return what has a list of the route's dependencies: the route that answers first, the one it was made of last."""
+    context = route._route_context
+    owners = (context and context.starlette_route, context, route.original_route)
+    return [owner for owner in owners if hasattr(owner, "dependencies")]
 
 
-def _put_in_force(route: RouteContext, dependant: Dependant, wanted: Iterable[Depends]) -> None:
+def _put_in_force(path: str, dependant: Dependant, wanted: Iterable[Depends]) -> None:
     for position, depends in enumerate(wanted):
-        added = get_parameterless_sub_dependant(depends=depends, path=route.path_format or "")
+        added = get_parameterless_sub_dependant(depends=depends, path=path)
         if any(_same(added, known) for known in dependant.dependencies):
             continue
         if _reads_body(added):
             raise DefinitionError(
-                f"a dependency that reads the body was added to the route {route.path} when that was made already,"
+                f"a dependency that reads the body was added to the route {path} when that was made already,"
                 " where FastAPI ignores it; give it in the endpoint's extra_kwargs or in app_kwargs, as 'dependencies'"
             )
         dependant.dependencies.insert(position, added)
@@ -64,10 +67,3 @@ def _same(one: Dependant, other: Dependant) -> bool:
 
 def _reads_body(dependant: Dependant) -> bool:
     return bool(dependant.body_params) or any(map(_reads_body, dependant.dependencies))
-
-
-def _close(route: RouteContext) -> None:
-    """Let what is appended later, when nobody looks at it any more, fail: a tuple has no `append`."""
-    for owner in (route.original_route, route._route_context):
-        if owner is not None and hasattr(owner, "dependencies"):
-            owner.dependencies = cast(list[Depends], tuple(owner.dependencies))

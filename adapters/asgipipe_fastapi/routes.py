@@ -25,8 +25,13 @@ class OwnRoute(APIRoute):
         super().__init__(path, endpoint, **options)
         if "GET" in self.methods:  # FastAPI answers 405 to HEAD
             self.methods.add("HEAD")
+        self._end = "" if "{" in path else path
         if isinstance(endpoint, Row) and getattr(self, "max_body_size", None) is None:
             self.app = _Shortened(self, endpoint.app)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        # Routes are tried one after the other: what cannot match should not cost the 1 µs of FastAPI's own look.
+        return super().matches(scope) if scope["path"].endswith(self._end) else (Match.NONE, {})
 
 
 class Row:

@@ -54,9 +54,8 @@ class DeploymentQuart(Quart):
         self._while_serving: list[Callable[[], AsyncGenerator[None, None]]] = []
         self._doubled: tuple[str, str] | None = None
         self._run_in_thread = run_in_thread
-        # PROVIDE_AUTOMATIC_OPTIONS: a method that nobody declared is a 405, as on the other frameworks.
         limits = dict.fromkeys(("MAX_CONTENT_LENGTH", "BODY_TIMEOUT", "RESPONSE_TIMEOUT"))
-        own = {**limits, "PROVIDE_AUTOMATIC_OPTIONS": False, "PROPAGATE_EXCEPTIONS": True}
+        own = {**limits, "PROPAGATE_EXCEPTIONS": True}  # to `handle_request`, and not into a log of Quart's
         self.default_config = {**Quart.default_config, **own}  # type: ignore[assignment]  # Quart's is immutable
         super().__init__(**options)
         self._fallback = ErrorBoundaryMiddleware(fallback, ())
@@ -120,13 +119,23 @@ class DeploymentQuart(Quart):
         names = (name if number == 1 else f"{name}_{number}" for number in count(1))
         return next(each for each in names if each not in self.view_functions)
 
-    def add_url_rule(self, rule: str, *args: Any, **options: Any) -> None:  # Any: the arguments of Flask's
+    def add_url_rule(
+        self,
+        rule: str,
+        endpoint: str | None = None,
+        view_func: Any = None,  # a view of Quart's
+        provide_automatic_options: bool | None = None,
+        **options: Any,  # any keyword arguments of Rule
+    ) -> None:
         if self._doubled is not None:
             root, path = self._doubled
             doubled = f"{root}{path}{path}"
             if path and (rule == doubled or rule.startswith(f"{doubled}/")):
                 rule = rule.replace(doubled, f"{root}{path}", 1)
-        super().add_url_rule(rule, *args, **options)
+        if provide_automatic_options is None:
+            # A method that nobody declared is a 405, as on the other frameworks.
+            provide_automatic_options = getattr(view_func, "provide_automatic_options", None) or False
+        super().add_url_rule(rule, endpoint, view_func, provide_automatic_options, **options)
 
     async def dispatch_request(self, request_context: RequestContext | None = None) -> Any:
         if self._inner is not None:

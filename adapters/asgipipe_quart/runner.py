@@ -55,7 +55,7 @@ class QuartAppRunner(BaseDeploymentAppRunner):
         return app
 
     def add_endpoint(self, endpoint: Endpoint, options: Mapping[str, object]) -> None:
-        app, rule_options = self.asgi_app, dict(options)
+        app, rule_options = self.asgi_app, cast(dict[str, Any], dict(options))
         if "methods" in rule_options:
             raise DefinitionError("extra_kwargs: the method is given by the endpoint's own field 'method'")
         rule_options.pop("include_in_schema", None)
@@ -97,7 +97,7 @@ class QuartAppRunner(BaseDeploymentAppRunner):
             require_class(middleware, kwargs)
             self._layers += (partial(middleware, **kwargs),)
         else:
-            self._layers += (AroundRequests(middleware, kwargs),)
+            self._add_function(AroundRequests(middleware, kwargs))
 
     def add_inner_middleware(self, spec: MiddlewareSpec, wrap: Wrap) -> None:
         self._layers += (wrap,)
@@ -138,6 +138,15 @@ class QuartAppRunner(BaseDeploymentAppRunner):
                 await app.startup()
                 stack.push_async_callback(app.shutdown)
             yield
+
+    def _add_function(self, function: AroundRequests) -> None:
+        functions = [isinstance(layer, AroundRequests) for layer in self._layers]
+        if any(functions) and not functions[-1]:
+            raise DefinitionError(
+                "Quart calls the functions before and after requests in a row: no other middleware can have its order"
+                " between them"
+            )
+        self._layers += (function,)
 
     async def _ask_framework(self, scope: Scope, receive: Receive, send: Send) -> None:
         await cast(ASGIApp, self.asgi_app)(scope, receive, send)

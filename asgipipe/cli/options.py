@@ -20,6 +20,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "uvicorn_kwargs",
         "server",
         "gunicorn_kwargs",
+        "metrics_directory",
         "log_level",
         "log_format",
     ),

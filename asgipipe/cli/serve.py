@@ -31,8 +31,11 @@ def serve(
     pipeline says itself.
 
     SIGTERM and ctrl-C stop the server when what runs has finished, or after drain_timeout; a second one stops it at
-    once. The exit status is 0 after a clean end, 1 when something was cut short, 2 when the command line, the settings
-    or a target are wrong, and 3 when the server did not start.
+    once. With gunicorn, or with several workers, SIGHUP starts new workers, which read settings and code again, and
+    stops the old ones without losing a request.
+
+    The exit status is 0 after a clean end, 1 when something was cut short, 2 when the command line, the settings or a
+    target are wrong, and 3 when the server did not start.
     """
     from asgipipe.servers import deadline
     from asgipipe.servers.command import run

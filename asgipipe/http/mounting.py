@@ -74,7 +74,7 @@ class _HostLifespan:
         self._send_to_server = send
         self._stack = AsyncExitStack()
         self._begun = False
-        self._host_started = False
+        self._host_answered = False
         self._failure: Message | None = None
 
     async def run(self) -> None:
@@ -83,8 +83,9 @@ class _HostLifespan:
         except asyncio.CancelledError:
             raise
         except BaseException:  # boundary: the specification lets an application without lifespan raise anything
-            if self._host_started:
+            if self._host_answered:
                 raise
+        if not self._host_answered:
             await self._without_host()
 
     async def _receive(self) -> Message:
@@ -97,8 +98,8 @@ class _HostLifespan:
         return message
 
     async def _send(self, message: Message) -> None:
+        self._host_answered = True
         if message["type"] == "lifespan.startup.complete":
-            self._host_started = True
             message = await self._start()
         elif self._failure is not None:
             return  # the server was told that the start failed; the host's own end is nothing more to it
@@ -110,9 +111,7 @@ class _HostLifespan:
         started = await self._start()
         await self._send_to_server(started)
         if self._failure is None:
-            # A host that raises at once has left the event of the start where it was.
-            while (await self._receive_from_server())["type"] != "lifespan.shutdown":
-                continue
+            await self._receive_from_server()
             await self._stop()
             await self._send_to_server({"type": "lifespan.shutdown.complete"})
 

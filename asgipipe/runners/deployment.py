@@ -43,7 +43,8 @@ class Deployment:
     `target` is a pipeline or any callable, `settings` lie over those of its decorator; the environment (`ASGIPIPE_*`)
     lies over both, and `layers` replace it where the caller has read more places. `keys` are used instead of a
     generated key. `source_root` is where relative paths in the settings start; `metrics_directory` is shared by the
-    workers of a server. `flavor` is the app runner where no setting names one: that of the host's framework, say.
+    workers of a server, where no setting names another. `flavor` is the app runner where no setting names one: that of
+    the host's framework, say.
 
     Nothing is started and no thread, lock or file is opened before `start`, so it may be made before a fork. Raises
     SettingsError, SourceError or DefinitionError for everything that cannot be served.
@@ -74,7 +75,8 @@ class Deployment:
             self.auth_keys = (secrets.token_urlsafe(32),)
         executor = ThreadExecutor(self.settings.thread_pool_size, name=f"asgipipe-{self.name}")
         self.executor = executor
-        self.metrics = Metrics(self.name, metrics_directory)
+        given = self.settings.metrics_directory
+        self.metrics = Metrics(self.name, Path(given) if given else metrics_directory)
         self.service = self._service()
         self.lifecycle = Lifecycle(self._resources, self.service.cancel_all)
         self.app_runner = self._app_runner(source_root)

@@ -122,9 +122,8 @@ class Fleet(Generic[W]):
         if worker in self._dismissed:  # before it was told to leave
             self._dismissed.remove(worker)
         if self._stopping:
-            # By the signal to stop, before it has opened anything: Python itself was still starting.
-            clean = not status or (status == -signal.SIGTERM and not was_ready)
-            self.status = self.status or int(not clean)
+            # The signal to stop kills only before anything was opened, or after everything was closed.
+            self.status = self.status or int(status not in {None, 0, -signal.SIGTERM})
         elif worker in self._coming:
             self._give_up_reload(worker, pid, status)
         elif worker in self._serving:

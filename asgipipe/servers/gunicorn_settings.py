@@ -8,9 +8,12 @@ from asgipipe.errors import ServerError, SettingsError, SettingsIssue
 from asgipipe.servers.options import ServerOptions
 
 try:
+    import uvicorn_worker  # noqa: F401  # its workers' base, which gunicorn does not bring
     from gunicorn.config import Setting, make_settings
 except ImportError as error:
-    raise ServerError('gunicorn is not installed: pip install "asgipipe[gunicorn]", or use --server uvicorn') from error
+    raise ServerError(
+        'gunicorn and uvicorn-worker are not installed: pip install "asgipipe[gunicorn]", or use --server uvicorn'
+    ) from error
 
 TIMEOUT = 120
 """Seconds that a worker may hold the interpreter lock before it is replaced."""

@@ -56,6 +56,7 @@ def end(serve: Callable[[], int]) -> NoReturn:
     except Exception as error:  # boundary: nothing may be served by half
         logger.exception("a worker did not start")
         _report(f"a worker did not start: {type(error).__name__}: {str(error)[:300]}")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # told twice: the status above is the truth
     deadline.end_within(1.0)  # threads of the user's, which Python would wait for
     sys.exit(status)
 

@@ -184,6 +184,11 @@ class DeploymentSettings(Section):
     gunicorn_kwargs: Options = Field(
         default={}, description="Further settings for gunicorn, by its own names. Without effect under uvicorn."
     )
+    metrics_directory: Annotated[Text, BeforeValidator(_folder, json_schema_input_type=Text)] | None = Field(
+        default=None,
+        description="The folder in which worker processes share their counters. Null: asgipipe serve makes one for its "
+        "workers; under another server each process counts for itself.",
+    )
     log_level: LoggingLevels = Field(
         default=LoggingLevels.INFO, description="The least level that is logged, by name or number."
     )

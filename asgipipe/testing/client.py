@@ -3,7 +3,7 @@
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -169,10 +169,3 @@ async def whole(stream: Stream) -> tuple[bytes, bool]:
     except BrokenOffError:
         return bytes(body), False
     return bytes(body), True
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Give other tasks their turn until `condition()` is true; give up when that takes very long."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110  # any condition, which nobody announces
-            await asyncio.sleep(0.001)

@@ -9,6 +9,8 @@ OF_THE_REQUEST = frozenset({"x-request-id"})
 def fields(answer: Answer) -> list[tuple[str, str]]:
     """Return the headers that two answers to one request share, in one order and with one spelling of their names."""
     left_out = OF_THE_SERVER | OF_THE_REQUEST
+    if answer.status == 204:  # hosts add the length of its empty body, which RFC 9110, section 8.6, forbids
+        left_out |= {"content-length"}
     return sorted((name.lower(), value) for name, value in answer.headers if name.lower() not in left_out)
 
 

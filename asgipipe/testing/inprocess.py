@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Self
 from urllib.parse import unquote
 
 from asgipipe.http.types import ASGIApp, Message, Scope
@@ -20,7 +21,7 @@ from asgipipe.testing.client import (
 
 
 class InProcessClient(Client):
-    """`state` is what the lifespan gave, `root_path` what a server was told about a proxy in front of it."""
+    """`state` is what the lifespan gave."""
 
     def __init__(
         self,
@@ -139,7 +140,7 @@ class _Exchange(_Conversation):
             self._inbox.put_nowait({"type": "http.request", "body": chunk, "more_body": more})
         self._start: Message = {}
 
-    async def __aenter__(self) -> "_Exchange":
+    async def __aenter__(self) -> Self:
         self._begin()
         try:
             self._start = await self._next()
@@ -171,7 +172,7 @@ class _Exchange(_Conversation):
 
 
 class _Socket(_Conversation):
-    async def __aenter__(self) -> "_Socket":
+    async def __aenter__(self) -> Self:
         self._inbox.put_nowait({"type": "websocket.connect"})
         self._begin()
         try:

@@ -3,13 +3,13 @@
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from asgipipe.testing.subject import Form
 from asgipipe.testing.trial import Trial
 
-Body = Callable[[Trial], Awaitable[None]]
+Body = Callable[[Trial], Coroutine[object, object, None]]
 
 ALL = frozenset(Form)
 EMBEDDED = ALL - {Form.STANDALONE}
@@ -30,9 +30,7 @@ class Scenario:
 _registered: dict[str, Scenario] = {}
 
 
-def scenario(
-    *, sockets: bool = False, in_process: bool = True, forms: frozenset[Form] = ALL
-) -> Callable[[Body], Body]:
+def scenario(*, sockets: bool = False, in_process: bool = True, forms: frozenset[Form] = ALL) -> Callable[[Body], Body]:
     """Register a scenario; its docstring is one sentence that says what is true when it passes."""
 
     def register(body: Body) -> Body:

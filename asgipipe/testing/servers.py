@@ -1,5 +1,6 @@
 """Server processes for the suite, each started once for all specimens of one subject in one form."""
 
+import http.client
 import os
 import signal
 import socket
@@ -66,6 +67,7 @@ def served(subject: type[Subject], form: Form, server: str) -> Iterator[int]:
                 stderr=subprocess.STDOUT,
             )
         try:
+            _first_answer(port, form)
             yield port
             process.send_signal(signal.SIGTERM)
             status = process.wait(PATIENCE)
@@ -76,6 +78,18 @@ def served(subject: type[Subject], form: Form, server: str) -> Iterator[int]:
             raise
         # uvicorn ends by the signal that it was sent, once it has stopped.
         assert status in {0, -signal.SIGTERM}, f"the server ended with status {status}\n{_written(log)}"
+
+
+def _first_answer(port: int, form: Form) -> None:
+    """Wait until the server answers; the connection waits as long as it starts, and breaks when it does not."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3 * PATIENCE)
+    try:
+        connection.request("GET", f"{form.prefix}/ready", headers={HEADER.decode(): "plain"})
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException) as error:
+        raise AssertionError("the server did not start") from error
+    finally:
+        connection.close()
 
 
 def _written(log: IO[bytes]) -> str:

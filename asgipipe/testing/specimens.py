@@ -27,9 +27,7 @@ def repeat(name: str, times: int) -> str:
 
 
 @pipeline
-async def conform(
-    name: str, times: int = 1, ratio: float | None = None, pause: float = 0.0, fail: bool = False
-) -> str:
+async def conform(name: str, times: int = 1, ratio: float | None = None, pause: float = 0.0, fail: bool = False) -> str:
     """Repeat a name.
 
     After a pause in seconds, and only unless it is told to fail.

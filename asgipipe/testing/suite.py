@@ -69,7 +69,7 @@ class Conformance:
         if limit is None:
             bench.run(scenario.run(trial))
             return
-        with pytest.raises((Exception, pytest.fail.Exception)):  # noqa: B017, PT011  # a limit is one however it shows
+        with pytest.raises((Exception, pytest.fail.Exception)):  # a limit is one however it shows
             bench.run(scenario.run(trial))
         pytest.xfail(limit.reason)
 

@@ -60,7 +60,7 @@ class Trial(ABC):
 
     @asynccontextmanager
     async def served(self, deployment: Deployment, *, lifespan: bool = True) -> AsyncIterator[InProcessClient]:
-        """Serve a deployment of the scenario's own, in process; without `lifespan` as servers do that send no events."""
+        """Serve a deployment of the scenario's own, in process; without `lifespan` as a server that sends no events."""
         app = self.assembled(deployment)
         if not lifespan:
             yield InProcessClient(app, self.form.prefix)

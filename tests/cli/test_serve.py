@@ -335,6 +335,26 @@ def test_a_wrong_settings_file_names_line_and_column(write: Write, folder: Path)
         failed(running, 2, "s.yaml:3:5", "uvicorn_port")
 
 
+def test_without_gunicorn_the_way_to_install_it_is_named(write: Write, folder: Path) -> None:
+    """Where gunicorn cannot be imported the message holds the command that installs it."""
+    write("gunicorn.py", "raise ImportError('not here')\n")
+    with serving("weather.py", "--server", "gunicorn", folder=folder) as running:
+        failed(running, 3, 'pip install "asgipipe[gunicorn]"')
+
+
+@needs_gunicorn
+def test_a_wrong_setting_for_gunicorn_is_refused(folder: Path) -> None:
+    """An unknown name gets a suggestion, before anything is served."""
+    with serving("weather.py", "--server", "gunicorn", "--gunicorn-kwargs", '{"timout": 5}', folder=folder) as running:
+        failed(running, 2, "gunicorn_kwargs.timout", "did you mean timeout?")
+
+
+def test_reloading_on_changes_is_refused_under_gunicorn(folder: Path) -> None:
+    """The hint names what reloads under gunicorn."""
+    with serving("weather.py", "--server", "gunicorn", "--reload", folder=folder) as running:
+        failed(running, 2, "uvicorn_reload", "SIGHUP")
+
+
 def test_a_wrong_argument_for_uvicorn_is_refused(folder: Path) -> None:
     """An unknown argument gets a suggestion, before anything is served."""
     with serving("weather.py", "--uvicorn-kwargs", '{"bakclog": 5}', folder=folder) as running:

@@ -2,7 +2,7 @@ import pytest
 
 pytest.importorskip("quart")
 
-from asgipipe.testing.suite import Conformance
+from asgipipe.testing import Conformance
 from tests.conformance.adapters.quart import QuartSubject
 
 

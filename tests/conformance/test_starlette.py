@@ -1,4 +1,4 @@
-from asgipipe.testing.suite import Conformance
+from asgipipe.testing import Conformance
 from tests.conformance.adapters.starlette import StarletteSubject
 
 

@@ -9,6 +9,7 @@ from tests import documents
 from tests.conftest import Serve
 from tests.examples.conftest import EXAMPLES
 
+NEEDS = {"scoring": "sklearn"}
 NAMES = sorted(path.name for path in EXAMPLES.iterdir() if (path / "settings.yaml").is_file())
 
 
@@ -29,6 +30,8 @@ def test_example_is_complete(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_readme_holds(name: str, folder: Path, serve: Serve) -> None:
     """The one command of an example's README serves it, and the requests below it are answered as shown."""
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     blocks = documents.blocks(EXAMPLES / name / "README.md")
     assert sum("asgipipe serve" in block.text for block in blocks) == 1
     documents.play(blocks, folder, serve)

@@ -7,6 +7,9 @@ from types import ModuleType
 
 import httpx
 import pytest
+
+pytest.importorskip("sklearn")
+
 from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler

@@ -13,7 +13,7 @@ from asgipipe.http.docs import INSTALL, docs_endpoints
 from asgipipe.http.endpoint import Endpoint, Operation
 from asgipipe.http.openapi import openapi_document
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
-from tests.conftest import Answer, exchange
+from tests.conftest import Answer, exchange, needs_docs
 
 PATHS = [
     ("/docs", "/redoc", "/openapi.json"),
@@ -87,6 +87,7 @@ def test_links_of_the_plain_page_hold(paths: tuple[str, str, str]) -> None:
     check_links({row.path: row.app for row in rows(paths)}, paths, "/mounted")
 
 
+@needs_docs
 def test_rows_are_open_and_undocumented() -> None:
     """Pages and their files need no key and are no part of the document; each is answered at one path for GET."""
     table = rows()
@@ -110,6 +111,7 @@ def test_each_page_can_be_left_out(paths: tuple[str | None, str | None, str], ex
     assert rows((None, None, "/o")) == []
 
 
+@needs_docs
 def test_assets_are_files_with_validators() -> None:
     """Scripts and styles come with their type and an ETag that spares the next download."""
     table = {row.path: row.app for row in rows()}
@@ -137,6 +139,7 @@ def test_the_plain_page_has_no_script() -> None:
         assert not re.search(rb"<script|<style|style=|\son\w+=", ask(row.app).body)
 
 
+@needs_docs
 def test_only_redoc_brings_a_policy_of_its_own() -> None:
     """ReDoc needs inline styles and a blob worker, on its page alone, and only where there is a policy at all."""
     policies = {row.name: ask(row.app).header(b"content-security-policy") for row in rows()}
@@ -174,6 +177,7 @@ def test_titles_are_text(extra: bool, monkeypatch: pytest.MonkeyPatch) -> None:
             assert b"<script>alert" not in ask(row.app).body
 
 
+@needs_docs
 def test_the_installed_files_are_found_without_importing_the_package() -> None:
     """The package imports Django; building the documentation must not."""
     program = (

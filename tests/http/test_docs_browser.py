@@ -18,7 +18,7 @@ from asgipipe.http.openapi import OpenAPIEndpoint, openapi_document
 from asgipipe.http.operations import health_operation, invoke_operation
 from asgipipe.http.responses import JSON, TEXT, respond
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
-from tests.conftest import PATIENCE, free_port
+from tests.conftest import PATIENCE, free_port, needs_docs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 KEY = "a-key-to-try"
@@ -75,7 +75,7 @@ const steps = async () => {
 };
 """
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found")
+pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found"), needs_docs]
 
 
 class Site:

@@ -58,9 +58,11 @@ def test_what_does_not_finish_is_cut_within_the_grace(serve: Serve, notes: Notes
         assert time.monotonic() - signalled < grace + SOON
 
 
-def test_a_stream_without_end_does_not_keep_the_server(serve: Serve) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS[::2])
+def test_a_stream_without_end_does_not_keep_the_server(serve: Serve, server: str, workers: int) -> None:
     """Row 21: an endless stream is cut at `drain_timeout`, its generator is closed, and the hooks still run."""
-    with serve("streams.py:endless", "--drain-timeout", 0.3) as running, raw.Connection(running.port) as connection:
+    arguments = ("--drain-timeout", 0.3, "--server", server, "--workers", workers)
+    with serve("streams.py:endless", *arguments) as running, raw.Connection(running.port) as connection:
         connection.send(raw.request("GET", "/ticks"))
         until(lambda: connection.socket.recv(4096), "the stream")
         assert running.stop() == 1, running.output
@@ -69,9 +71,10 @@ def test_a_stream_without_end_does_not_keep_the_server(serve: Serve) -> None:
         assert running.output.index("generator closed") < running.output.index("cleaned up")
 
 
-def test_idle_connections_do_not_keep_the_server(serve: Serve) -> None:
+@pytest.mark.parametrize(("server", "workers"), SERVERS[::2])
+def test_idle_connections_do_not_keep_the_server(serve: Serve, server: str, workers: int) -> None:
     """Row 21: connections that are kept alive, or have sent half a head, are closed, and the exit is clean at once."""
-    with serve("load.py:brief") as running, ExitStack() as stack:
+    with serve("load.py:brief", "--server", server, "--workers", workers) as running, ExitStack() as stack:
         kept = [stack.enter_context(raw.Connection(running.port)) for _ in range(10)]
         for each in kept:
             assert each.ask(raw.invoke()).status == 200
@@ -96,3 +99,22 @@ def test_websockets_are_told(serve: Serve, server: str, workers: int) -> None:
         assert int.from_bytes(closing[2:4]) == 1012
         running.status()
         assert time.monotonic() - signalled < grace + SOON
+
+
+@pytest.mark.parametrize("runner", ["starlette", "fastapi", "django", "quart"])
+def test_every_runner_drains_and_cleans_up(serve: Serve, notes: Notes, runner: str) -> None:
+    """Rows 21 and 22: whatever the framework, a run in flight finishes, and every hook is called once, in order."""
+    pytest.importorskip(runner)
+    with serve("hooks.py:waiting", "--runner", runner) as running, raw.Connection(running.port) as connection:
+        connection.send(raw.invoke())
+        notes.until("run")
+        running.signal(signal.SIGTERM)
+        running.until_says("draining, 1 in flight")
+        assert raw.ask(running.port, raw.request("GET", "/ready")).status == 503
+        assert raw.ask(running.port, raw.invoke()).status == 503
+        notes.open_gate()
+        assert connection.answer().json()["outputs"] == {"output": "done"}
+        assert running.status() == 0, running.output
+    start = ["on_init", "on_init-done", "startup_hook", "startup_hook-done"]
+    stop = ["shutdown_hook", "shutdown_hook-done", "on_cleanup", "on_cleanup-done"]
+    assert notes.words() == [*start, "run", *stop]

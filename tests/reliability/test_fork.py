@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.conftest import SERVED, Notes
-from tests.servers.command import PATIENCE
+from tests.reliability import raw
+from tests.reliability.conftest import SERVED, Notes, Serve
+from tests.servers.command import PATIENCE, needs_gunicorn
+
+HOOKS = [f"{hook}{end}" for hook in ("on_init", "startup_hook", "shutdown_hook", "on_cleanup") for end in ("", "-done")]
 
 PROGRAM = """
 import gc, http.client, json, os, signal, socket, sys, threading
@@ -74,7 +77,17 @@ def test_an_application_made_before_a_fork_serves_after_it(tmp_path: Path, notes
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "served by 2\n"
-    hooks = [
-        f"{hook}{end}" for hook in ("on_init", "startup_hook", "shutdown_hook", "on_cleanup") for end in ("", "-done")
-    ]
-    assert list(notes.of_each_process().values()) == [hooks, hooks]
+    assert list(notes.of_each_process().values()) == [HOOKS, HOOKS]
+
+
+@needs_gunicorn
+def test_gunicorn_makes_the_application_before_the_fork(serve: Serve, notes: Notes) -> None:
+    """Row 26: with gunicorn_kwargs.preload_app it is imported once, and each worker starts, serves and stops it."""
+    preload = '--gunicorn-kwargs={"preload_app": true, "on_starting": "tests.reliability.served.preload.count"}'
+    with serve("hooks.py:mirrored", "--server", "gunicorn", "--workers", 2, preload) as running:
+        seen = set()
+        while len(seen) < 2:
+            seen.add(raw.ask(running.port, raw.invoke()).json()["outputs"]["output"])
+        assert running.stop() == 0, running.output
+    assert list(notes.of_each_process().values()) == [HOOKS, HOOKS]
+    assert running.output.count("threads before the fork: 1") == 1

@@ -1,3 +1,4 @@
+import os
 import signal
 import socket
 import threading
@@ -139,6 +140,11 @@ class Knocking:
                 self.opened += 1
 
 
+def soon() -> float:
+    """Five seconds, on a machine that does nothing else; on one with more to do than processors, as much longer."""
+    return 5 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 FAILING = {
     "a hook raises": ("app.py:failing", 3),
     "a hook exits": ("app.py:leaving", 3),
@@ -181,7 +187,7 @@ def test_a_start_that_fails_ends_soon_and_serves_nothing(
     started = time.monotonic()
     with Knocking(port) as knocking, command(*arguments, folder=tmp_path) as running:
         assert running.status() == status, running.output
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < soon()
         assert knocking.opened == 0
     assert "Traceback" not in running.output
 
@@ -197,6 +203,6 @@ def test_a_taken_port_ends_soon(tmp_path: Path, server: str, workers: int) -> No
             "serve", "app.py", "--port", port, "--server", server, "--workers", workers, folder=tmp_path
         ) as second:
             assert second.status() == 3, second.output
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < soon()
             assert str(port) in second.output
         assert raw.ask(port, raw.invoke()).status == 200

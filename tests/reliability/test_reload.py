@@ -90,7 +90,7 @@ def test_reloading_again_and_again_loses_nothing(tmp_path: Path, write: Write, s
 
 @pytest.mark.parametrize(("server", "workers"), MANY_WORKERS)
 def test_a_reload_that_fails_changes_nothing(tmp_path: Path, write: Write, server: str, workers: int) -> None:
-    """Row 25: where the new settings are wrong, the workers before them serve on and the log says why; then they mend."""
+    """Row 25: where the new settings are wrong, the workers before them serve on, and the log says why."""
     write(0)
     settings = tmp_path / "s.yaml"
     settings.write_text("settings: {deployment: {app_title: first}}\n")
@@ -111,3 +111,20 @@ def test_a_reload_that_fails_changes_nothing(tmp_path: Path, write: Write, serve
         assert titles == {"third"}
         assert running.stop() == 0, running.output
         assert len(re.findall("serves on", running.output)) == 1
+
+
+@pytest.mark.parametrize(("server", "workers"), MANY_WORKERS)
+def test_open_connections_are_answered_once_more(tmp_path: Path, write: Write, server: str, workers: int) -> None:
+    """Row 25: a kept-alive connection to a worker that is replaced gets its next answer, with `connection: close`."""
+    write(0)
+    with serving("app.py", "--server", server, "--workers", workers, folder=tmp_path) as running:
+        with raw.Connection(running.port) as connection:
+            assert connection.ask(raw.invoke()).header(b"connection") is None
+            running.signal(signal.SIGHUP)
+            running.until_says(r"reloaded: \d new workers serve")
+            answers = [connection.ask(raw.invoke())]
+            while answers[-1].header(b"connection") is None:  # the signal to the worker may be slower than this
+                answers.append(connection.ask(raw.invoke()))
+            assert {answer.status for answer in answers} == {200}
+            assert answers[-1].header(b"connection") == b"close"
+        assert running.stop() == 0, running.output

@@ -9,6 +9,7 @@ import pytest
 from asgipipe import Deployment
 from asgipipe.errors import DefinitionError
 from asgipipe.settings import DeploymentDefaultEndpoints
+from tests.conftest import needs_docs
 from tests.http.wire import Ask, Reply, ask, ask_one, invoke, reply, until
 from tests.runners.extras import BEARER, KEY, PAGE, hello
 
@@ -237,6 +238,7 @@ def test_without_a_source_root_the_working_folder_counts(folder: Path, monkeypat
 # Pages under other headers
 
 
+@needs_docs
 @pytest.mark.parametrize(
     ("made", "expected"),
     [

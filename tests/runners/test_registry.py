@@ -59,7 +59,7 @@ class Incomplete(BaseDeploymentAppRunner):
     [
         ({"deployment_app_runner_kwargs": {"colour": "red"}}, "app runner 'starlette' takes no option 'colour'"),
         ({"deployment_app_runner_flavor": "starlet"}, "there is no app runner 'starlet'; did you mean 'starlette'?"),
-        ({"deployment_app_runner_flavor": "zope"}, "there is no app runner 'zope'; there are: starlette"),
+        ({"deployment_app_runner_flavor": "zope"}, "there is no app runner 'zope'; there are: django, "),
         ({"deployment_app_runner_flavor": dict}, "deployment_app_runner_flavor <class 'dict'> is not a subclass"),
         (
             {"deployment_app_runner_flavor": "os.path:join"},

@@ -526,6 +526,9 @@ ELSEWHERE = {
     "uvicorn_workers": "tests/cli/test_serve.py::test_a_generated_key_is_printed_once_and_works_in_every_worker",
     "uvicorn_reload": "tests/cli/test_serve.py::test_an_edited_file_is_served_anew",
     "uvicorn_kwargs": "tests/cli/test_serve.py::test_a_unix_socket",
+    "metrics_directory": "tests/reliability/test_plain_servers.py::test_workers_count_together",
+    "server": "tests/cli/test_serve.py::test_a_unix_socket",
+    "gunicorn_kwargs": "tests/reliability/test_fork.py::test_gunicorn_makes_the_application_before_the_fork",
     "log_format": "tests/cli/test_serve.py::test_json_logs_are_json_from_the_first_line_to_the_last",
     "log_level": "tests/runners/test_settings_effects.py::test_the_log_level_decides_what_is_logged",
 }

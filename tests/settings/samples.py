@@ -76,6 +76,7 @@ SAMPLES: dict[str, tuple[object, str]] = {
     "uvicorn_reload": (True, "true"),
     "uvicorn_kwargs": ({"proxy_headers": False}, '{"proxy_headers": false}'),
     "server": ("gunicorn", "gunicorn"),
+    "metrics_directory": ("/run/counters", "/run/counters"),
     "gunicorn_kwargs": ({"preload_app": True}, '{"preload_app": true}'),
     "log_level": ("debug", "10"),
     "log_format": ("json", "json"),

@@ -88,8 +88,8 @@ def answering(value: object) -> ASGIApp | None:
 def returns_framework(handler: object, types: tuple[type, ...]) -> bool:
     """Tell whether a handler declares to return one of `types` that only the framework can send."""
     returned = read_handler(handler).returned
-    kinds = [] if returned is EMPTY else [kind for kind in mentioned(returned) if isinstance(kind, type)]
-    return any(issubclass(kind, types) and not _sends_itself(kind) for kind in kinds)
+    kinds: list[type] = [] if returned is EMPTY else [kind for kind in mentioned(returned) if isinstance(kind, type)]
+    return any(not _sends_itself(kind) and issubclass(kind, types) for kind in kinds)
 
 
 @lru_cache(maxsize=256)

@@ -1,9 +1,14 @@
 """Middleware of the user's, in one order, and extensions."""
 
-from asgipipe.testing.client import Ask, invoke
+from asgipipe.testing.client import Answer, Ask, invoke
 from asgipipe.testing.scenario import scenario
 from asgipipe.testing.specimens import BEARER
 from asgipipe.testing.trial import Trial
+
+
+def passed(answer: Answer) -> list[str]:
+    """Return the tags of the middleware that an answer passed; some frameworks keep a repeated header as one line."""
+    return ", ".join(answer.all("x-passed")).split(", ")
 
 
 @scenario(sockets=True)
@@ -12,8 +17,8 @@ async def middleware_runs_in_its_order(trial: Trial) -> None:
     client = await trial.client("through", BEARER)
     for target in ("/ready", "/named/x", "/native", "/extended", "/nowhere", "/docs", "/"):
         answer = await client.get(target)
-        assert answer.all("x-passed") == ["native", "function", "class"], (target, answer)
-    assert (await client.send(invoke({"name": "a"}))).all("x-passed") == ["native", "function", "class"]
+        assert passed(answer) == ["native", "function", "class"], (target, answer)
+    assert passed(await client.send(invoke({"name": "a"}))) == ["native", "function", "class"]
 
 
 @scenario()
@@ -21,7 +26,7 @@ async def middleware_may_stand_inside_of_native_middleware(trial: Trial) -> None
     """ASGI middleware with a higher order than a native one is run inside of it."""
     client = await trial.client("sandwich")
     for target in ("/ready", "/docs", "/nowhere"):
-        assert (await client.get(target)).all("x-passed") == ["class", "native", "function"], target
+        assert passed(await client.get(target)) == ["class", "native", "function"], target
 
 
 @scenario()

@@ -81,7 +81,7 @@ async def a_failing_start_keeps_the_server_from_serving(trial: Trial) -> None:
 
 @scenario(forms=EMBEDDED)
 async def one_deployment_at_two_prefixes_starts_once(trial: Trial) -> None:
-    """Both prefixes answer; there is one start and one stop."""
+    """Both prefixes answer, with links of their own, and there is one start."""
     counted = Counted()
     deployment = counted.deployment(trial.subject)
     async with trial.hosting({"/a": deployment, "/b/c": deployment}) as client:
@@ -89,7 +89,21 @@ async def one_deployment_at_two_prefixes_starts_once(trial: Trial) -> None:
             assert (await client.send(invoke({}, target=f"{prefix}/invoke"))).status == 200, prefix
             assert (await client.get(f"{prefix}/openapi.json")).json()["servers"] == [{"url": prefix}]
         assert (counted.starts, counted.stops) == (1, 0)
-    assert (counted.starts, counted.stops) == (1, 1)
+    await deployment.stop()
+
+
+@scenario(forms=EMBEDDED)
+async def one_deployment_at_two_prefixes_stops_once(trial: Trial) -> None:
+    """Each place that holds it gives it up when the host stops, and the last one stops it."""
+    counted = Counted()
+    deployment = counted.deployment(trial.subject)
+    async with trial.hosting({"/a": deployment, "/b/c": deployment}) as client:
+        assert (await client.send(invoke({}, target="/a/invoke"))).status == 200
+        assert (counted.starts, counted.stops) == (1, 0)
+    try:
+        assert (counted.starts, counted.stops) == (1, 1)
+    finally:
+        await deployment.stop()
 
 
 @scenario(forms=EMBEDDED)
@@ -112,4 +126,8 @@ async def two_deployments_in_one_host_are_apart(trial: Trial) -> None:
         assert (await client.get("/first/metrics", **key)).json()["total_executions"] == 2
         theirs = {"authorization": "Bearer second-key-0123456789"}
         assert (await client.get("/second/metrics", **theirs)).json()["total_executions"] == 0
-    assert (first.starts, second.starts) == (1, 1)
+        assert (await client.send(Ask("POST", "/second/invoke", {**theirs, **JSON}, b"{}"))).status == 200
+        assert (await client.get("/first/metrics", **key)).json()["total_executions"] == 2
+        assert (first.starts, second.starts) == (1, 1)
+    for deployment in deployments.values():
+        await deployment.stop()  # again, where the host has no lifespan

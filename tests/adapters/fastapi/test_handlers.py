@@ -1,5 +1,6 @@
 """Handlers that ask for FastAPI's own types: FastAPI calls them, and what it refuses looks like ours."""
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -86,7 +87,7 @@ def test_options_of_the_route_reach_fastapi() -> None:
     "extra", [{"status_code": 201}, {"response_model": City}, {"response_model_exclude_none": True}]
 )
 def test_options_without_effect_are_refused(extra: dict[str, object]) -> None:
-    """What FastAPI would do with a result says nothing about a handler that the core calls, so it is no option of it."""
+    """What FastAPI would do with a result is no option of a handler that the core calls."""
     with pytest.raises(DefinitionError, match=r"endpoint POST /x: extra_kwargs: .* is for handlers that FastAPI calls"):
         served(handler=by_core, endpoint_extra_kwargs=extra)
 
@@ -94,7 +95,7 @@ def test_options_without_effect_are_refused(extra: dict[str, object]) -> None:
 BODIES: dict[str, bytes] = {
     "valid": b'{"name":"Rome","population":3}',
     "missing": b'{"name":"Rome"}',
-    "wrong": b'{"name":["%s"],"population":"x"}' % CANARY.encode(),
+    "wrong": b'{"name":["%s"],"population":[]}' % CANARY.encode(),
     "nan": b'{"name":"Rome","population":NaN}',
     "infinite": b'{"name":"Rome","population":1e400}',
     "cut": b'{"name":',
@@ -117,7 +118,7 @@ def test_bodies_are_refused_alike(name: str) -> None:
         assert [error["type"] for error in theirs.problem.get("errors", ())] == [
             error["type"] for error in ours.problem.get("errors", ())
         ]
-        assert theirs.headers[1:] == ours.headers[1:] or dict(theirs.headers).keys() == dict(ours.headers).keys()
+        assert sorted(name for name, _ in theirs.headers) == sorted(name for name, _ in ours.headers)
 
 
 def test_parameters_are_refused_without_the_input() -> None:
@@ -192,8 +193,6 @@ def test_the_deadline_holds(place: str) -> None:
             time.sleep(0.5)
 
     async def slow_dependency() -> None:
-        import asyncio
-
         if place == "dependency":
             await asyncio.sleep(30)
 

@@ -3,13 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping
 from types import ModuleType
 
+import django
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.decorators.http import require_safe
 
-import django
 from asgipipe import Deployment
 from asgipipe.http.types import ASGIApp
 from asgipipe.testing import Subject
@@ -84,7 +84,9 @@ class TaggingMiddleware:
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         response = await self.get_response(request)
-        response.headers["x-passed"] = "native"
+        passed = response.headers.get("x-passed")
+        # A response of Django's holds one line of each header.
+        response.headers["x-passed"] = f"{passed}, native" if passed else "native"
         return response
 
 

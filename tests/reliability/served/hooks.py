@@ -91,3 +91,15 @@ async def hooked(wait: bool = False) -> int:
 )
 def mirrored() -> int:
     return os.getpid()
+
+
+@pipeline(
+    on_init=async_hook("on_init"),
+    on_cleanup=async_hook("on_cleanup"),
+    settings={"startup_hook": sync_hook("startup_hook"), "shutdown_hook": sync_hook("shutdown_hook")},
+)
+async def waiting() -> str:
+    note("run")
+    while not gate_is_open():  # noqa: ASYNC110  # it is opened by another process
+        await asyncio.sleep(0.005)
+    return "done"

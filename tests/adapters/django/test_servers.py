@@ -1,0 +1,113 @@
+"""A project with a deployment among its URLs, on the servers that Django is run with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytest.importorskip("django")
+pytest.importorskip("gunicorn")
+
+from tests.adapters.django.hosts import write_project
+from tests.conftest import PATIENCE, free_port
+
+GUNICORN = ("-m", "gunicorn", "-b", "127.0.0.1:{port}", "--no-control-socket")
+WORKER = ("-k", "uvicorn_worker.UvicornWorker")
+SERVERS = {
+    "uvicorn": ("-m", "uvicorn", "shop.asgi:included", "--port", "{port}"),
+    "gunicorn-uvicorn-worker": (*GUNICORN, *WORKER, "shop.asgi:included"),
+    "gunicorn-sync": (*GUNICORN, "-w", "2", "shop.wsgi"),
+    "gunicorn-gthread": (*GUNICORN, "-k", "gthread", "--threads", "4", "shop.wsgi"),
+    "gunicorn-preload": (*GUNICORN, "-k", "gthread", "--threads", "4", "--preload", "shop.wsgi"),
+    "runserver": ("manage.py", "runserver", "--noreload", "{port}"),
+    "uvicorn-mount": ("-m", "uvicorn", "shop.asgi:application", "--port", "{port}"),
+    "gunicorn-mount-preload": (*GUNICORN, *WORKER, "--preload", "shop.asgi:application"),
+}
+
+
+@dataclass
+class Running:
+    name: str
+    url: str
+    process: subprocess.Popen[bytes]
+    trace: Path
+    log: Path
+
+    def stop(self) -> list[tuple[str, str]]:
+        """End the server as its users do; return what the hooks noted, with the process each."""
+        # runserver leaves SIGTERM to its default, which lets no Python code run.
+        self.process.send_signal(signal.SIGINT if self.name == "runserver" else signal.SIGTERM)
+        self.process.wait(PATIENCE)
+        return [tuple(line.split()) for line in self.trace.read_text().splitlines()]  # type: ignore[misc]  # two words
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
+    folder, port, trace = write_project(tmp_path), free_port(), tmp_path / "trace"
+    trace.touch()
+    environment = {**os.environ, "TRACE": str(trace), "DJANGO_SETTINGS_MODULE": "shop.settings"}
+    subprocess.run((sys.executable, "manage.py", "migrate", "-v0"), cwd=folder, env=environment, check=True)
+    command = [part.format(port=port) for part in SERVERS[request.param]]
+    prefix = "/mounted" if "mount" in request.param else "/weather"
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            (sys.executable, *command), cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    running = Running(request.param, f"http://127.0.0.1:{port}{prefix}", process, trace, log)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/own", running)
+        yield running
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_for(url: str, running: Running) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        assert running.process.poll() is None, running.log.read_text()
+        try:
+            httpx.get(url, timeout=PATIENCE)
+        except httpx.TransportError:
+            time.sleep(0.02)
+        else:
+            return
+    pytest.fail(running.log.read_text())
+
+
+def test_it_serves_and_stops_cleanly(server: Running) -> None:
+    """Concurrent first requests start it once a process, runs see the project, and it stops with its process."""
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: httpx.post(f"{server.url}/invoke", timeout=PATIENCE), range(6)))
+    assert [answer.json()["outputs"] for answer in answers] == [{"output": "Rome: 0 users"}] * 6
+    for name in ("x-frame-options", "x-content-type-options", "referrer-policy", "content-length", "x-request-id"):
+        assert len(answers[0].headers.get_list(name)) == 1, name
+    body = json.dumps({"a": "x" * 5_000_000})
+    answer = httpx.post(f"{server.url}/size", content=body, headers={"content-type": "application/json"})
+    assert answer.text == "5000000"
+    head = httpx.head(f"{server.url}/info")
+    assert (head.status_code, head.content, int(head.headers["content-length"]) > 0) == (200, b"", True)
+    assert httpx.get(f"{server.url}/nowhere").headers["content-type"] == "application/problem+json"
+    arrived = [(line, time.monotonic()) for line in streamed(f"{server.url}/slow")]
+    assert [line for line, _ in arrived] == ["0", "1", "2"]
+    assert arrived[-1][1] - arrived[0][1] > 0.3  # it came while it was produced
+    noted = server.stop()
+    processes = {process for _, process in noted}
+    assert sorted(noted) == sorted((event, process) for event in ("start", "stop") for process in processes)
+    assert "Traceback" not in server.log.read_text()
+
+
+def streamed(url: str) -> Iterator[str]:
+    with httpx.stream("GET", url, timeout=PATIENCE) as answer:
+        yield from answer.iter_lines()
