@@ -14,7 +14,8 @@ from tests.conformance.adapters.django import DjangoSubject
 class TestDjango(Conformance):
     subject = DjangoSubject
 
-    @pytest.fixture(autouse=True)
-    def collected(self) -> Iterator[None]:
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def collected(cls) -> Iterator[None]:
         yield
         gc.collect()  # here, where the warning is expected
