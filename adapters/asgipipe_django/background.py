@@ -29,7 +29,7 @@ class BackgroundLoop:
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, name="asgipipe-loop", daemon=True).start()
         # `atexit` comes too late: from Python 3.12 on no thread can be started then, and sync hooks need one.
-        threading.Thread(target=self._end_with_process, name="asgipipe-loop-end").start()
+        threading.Thread(target=self._end_with_process, name="asgipipe-loop-end", daemon=False).start()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         return asyncio.run_coroutine_threadsafe(work, self.loop)

@@ -1,6 +1,5 @@
 """The end of the chain: one dictionary look-up for endpoints of ours, else the framework's own application."""
 
-import asyncio
 from collections.abc import Awaitable
 
 from asgipipe.errors import (
@@ -10,9 +9,11 @@ from asgipipe.errors import (
     NotFoundError,
     RequestTimeoutError,
 )
+from asgipipe.http.deadline import within
 from asgipipe.http.exchange import KEY, Exchange, exchange_of
 from asgipipe.http.problems import send_problem
 from asgipipe.http.routes import Routes, Table
+from asgipipe.http.turn import next_turn
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -96,8 +97,7 @@ class LimitedBody:
         if self._complete:
             return await self._receive()  # waits for the disconnect, as long as it likes
         try:
-            async with asyncio.timeout(self._timeout):
-                message = await self._receive()
+            message = await within(self._timeout, self._receive())
         except TimeoutError:
             raise self._refuse(RequestTimeoutError()) from None
         if message["type"] == "http.request":
@@ -108,10 +108,16 @@ class LimitedBody:
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
-        if self._refusal is None or self._started:
-            self._started = True
+        if self._started:
             return self._send(message)
+        if self._refusal is None:
+            self._started = True
+            return self._begin(message)
         return self._send_refusal(message, self._refusal)
+
+    async def _begin(self, message: Message) -> None:
+        await next_turn()
+        await self._send(message)
 
     def _refuse(self, error: HTTPError) -> HTTPError:
         self._refusal = error

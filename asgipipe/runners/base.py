@@ -210,7 +210,8 @@ class BaseDeploymentAppRunner(ABC):
         return [*own, *(row for row in documents if (row.method, row.path) not in replaced)]
 
     def _routes(self, built_in: Iterable[Endpoint]) -> Routes:
-        endpoints = [*built_in, *self._custom]
+        # Frameworks try one after the other, and the built-in ones rarely come to them: their place is the end.
+        endpoints = [*self._custom, *built_in]
         return Routes(
             endpoints,
             key_needed=self.key_needed,

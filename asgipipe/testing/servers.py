@@ -15,7 +15,7 @@ from asgipipe.testing.client import PATIENCE, Client, Headers
 from asgipipe.testing.served import FORM, HEADER, SUBJECT
 from asgipipe.testing.sockets import SocketClient
 from asgipipe.testing.subject import Form, Subject
-from asgipipe.testing.trial import Trial, Workshop
+from asgipipe.testing.trial import Trial, Workshop, until_ready
 
 _APPLICATION = "asgipipe.testing.served:application"
 
@@ -38,8 +38,12 @@ class ServedTrial(Trial):
     def __init__(self, subject: Subject, form: Form, workshop: Workshop, port: int) -> None:
         super().__init__(subject, form, workshop)
         self._port = port
+        self._ready: set[str] = set()
 
     async def client(self, name: str = "plain", headers: Headers | None = None) -> Client:
+        if name not in self._ready:
+            await until_ready(SocketClient(self._port, self.form.prefix, {HEADER.decode(): name}), name)
+            self._ready.add(name)
         return SocketClient(self._port, self.form.prefix, {HEADER.decode(): name, **(headers or {})})
 
     async def host(self, name: str = "plain") -> Client:

@@ -273,6 +273,9 @@ def moved(subject: Subject) -> Settings:
     }
 
 
+READY = {"moved": "/root/api/v1/ready"}
+"""Where a specimen's readiness probe is, when it is not at /ready."""
+
 SPECIMENS: dict[str, Callable[[Subject], Settings]] = {
     make.__name__: make for make in (plain, full, keyed, through, sandwich, limited, moved)
 }

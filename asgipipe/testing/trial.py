@@ -1,17 +1,25 @@
 """What a scenario is given: the deployments it may ask, in the form and on the server it is run for."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from asgipipe import Deployment
 from asgipipe.http.types import ASGIApp
-from asgipipe.testing.client import Client, Headers
+from asgipipe.testing.client import PATIENCE, Client, Headers
 from asgipipe.testing.inprocess import InProcessClient
 from asgipipe.testing.lifespan import running
 from asgipipe.testing.reference import StarletteSubject
-from asgipipe.testing.specimens import specimen
+from asgipipe.testing.specimens import READY, specimen
 from asgipipe.testing.subject import Form, Subject, assembled
+
+
+async def until_ready(client: Client, name: str) -> None:
+    """Wait until the specimen `name` is ready: without lifespan events it is the first request that starts it."""
+    async with asyncio.timeout(PATIENCE):
+        while (await client.get(READY.get(name, "/ready"))).status != 200:
+            await asyncio.sleep(0.01)
 
 
 class Workshop:
@@ -27,6 +35,7 @@ class Workshop:
             app = assembled(subject, form, specimen(name, subject))
             state = await self._stack.enter_async_context(running(app))
             self._made[place] = InProcessClient(app, form.prefix, state=state)
+            await until_ready(self._made[place], name)
         return self._made[place]
 
     async def close(self) -> None:

@@ -79,10 +79,11 @@ def answering(value: object) -> ASGIApp | None:
     """Return `value` if it is an ASGI application, such as a response of Starlette's."""
     if not callable(value) or isinstance(value, type):
         return None
-    if inspect.isroutine(value):
-        return cast(ASGIApp, value) if inspect.iscoroutinefunction(value) and is_asgi(value) else None
     kind: type = type(value)
-    return cast(ASGIApp, value) if _sends_itself(kind) else None
+    if _sends_itself(kind):
+        return cast(ASGIApp, value)
+    asgi = inspect.isroutine(value) and inspect.iscoroutinefunction(value) and is_asgi(value)
+    return cast(ASGIApp, value) if asgi else None
 
 
 def returns_framework(handler: object, types: tuple[type, ...]) -> bool:

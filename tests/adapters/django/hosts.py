@@ -36,7 +36,7 @@ def project(*patterns: URLPattern | URLResolver, **settings: object) -> Iterator
         yield get_asgi_application()
 
 
-SETTINGS = '''
+SETTINGS = """
 from pathlib import Path
 
 SECRET_KEY = "for tests only"
@@ -56,9 +56,9 @@ DATABASES = {
 }
 TIME_ZONE = "Pacific/Auckland"
 USE_TZ = True
-'''
+"""
 
-FLOWS = '''
+FLOWS = """
 import asyncio
 import os
 from collections.abc import AsyncIterator
@@ -105,9 +105,9 @@ deployment = Deployment(
     ]},
     flavor="django",
 )
-'''
+"""
 
-URLS = '''
+URLS = """
 from django.http import HttpResponse
 from django.urls import include, path
 
@@ -120,9 +120,9 @@ urlpatterns = [
     path("again/", include(urls(deployment), namespace="again")),
     path("<str:tenant>/other/", include(urls(weather, name="other"))),
 ]
-'''
+"""
 
-ASGI = '''
+ASGI = """
 import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
@@ -136,9 +136,9 @@ from shop.flows import deployment
 
 application = mount(django, {"/mounted": deployment})
 included = mount(django)
-'''
+"""
 
-WSGI = '''
+WSGI = """
 import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
@@ -146,9 +146,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 from django.core.wsgi import get_wsgi_application
 
 application = get_wsgi_application()
-'''
+"""
 
-MANAGE = '''
+MANAGE = """
 import os
 import sys
 
@@ -157,7 +157,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 from django.core.management import execute_from_command_line
 
 execute_from_command_line(sys.argv)
-'''
+"""
 
 
 def write_project(folder: Path) -> Path:

@@ -61,7 +61,12 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
     log = tmp_path / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            (sys.executable, *command), cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
+            (sys.executable, *command),
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     running = Running(request.param, f"http://127.0.0.1:{port}{prefix}", process, trace, log)
     try:
