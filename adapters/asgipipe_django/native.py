@@ -63,7 +63,9 @@ def _below(path: str, patterns: object, app_name: str | None = None, namespace: 
     prefix = regex_of(path)
     regex = f"^{prefix}/" if prefix else "^"
     resolver = URLResolver(RegexPattern(regex), cast(Any, patterns), app_name=app_name, namespace=namespace)
-    iter(resolver.url_patterns)  # so that one without patterns is told now
+    for pattern in resolver.url_patterns:
+        if not isinstance(pattern, URLPattern | URLResolver):
+            raise DefinitionError(f"{pattern!r} is none of the URL patterns that path() and re_path() return")
     return resolver
 
 

@@ -118,7 +118,7 @@ class FastAPIAppRunner(StarletteAppRunner):
         refused = dict.fromkeys((RequestValidationError, WebSocketRequestValidationError), _on_refused)
         return {**super().exception_handlers(), **refused}
 
-    async def on_exception(self, connection: HTTPConnection, error: Exception) -> object:
+    async def on_exception(self, connection: HTTPConnection, error: Exception) -> ASGIApp | None:
         # FastAPI raises an exception of its own for whatever was raised while it read the body.
         cause = error.__cause__
         if isinstance(cause, ClientDisconnect | ClientDisconnected):

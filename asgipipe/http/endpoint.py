@@ -25,8 +25,8 @@ class Endpoint:
     """One row of the deployment's table.
 
     `path` is complete below the deployment's mount point and may hold `{name}` and `{name:path}` templates; `method` is
-    upper case. `operation` is None for what the OpenAPI document leaves out, such as dashboard files. `direct` ones may
-    be answered without asking the framework.
+    upper case. `operation` is None for what the OpenAPI document leaves out, such as dashboard files. An `app` that
+    `needs_framework` is a handler with the framework's own types.
     """
 
     path: str
@@ -35,4 +35,4 @@ class Endpoint:
     name: str
     auth_required: bool = True
     operation: Operation | None = None
-    direct: bool = True
+    needs_framework: bool = False

@@ -1,7 +1,7 @@
 """The table of everything a deployment serves: what is open, what a path allows, what answers on the short way."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from starlette.routing import compile_path
 
@@ -82,14 +82,17 @@ class Routes:
         return None
 
 
-def table(endpoints: Iterable[Endpoint]) -> Table:
-    """Return path -> method -> application; HEAD comes with GET. The paths hold no templates."""
+def table(applications: Mapping[tuple[str, str], ASGIApp]) -> Table:
+    """Return path -> method -> application for applications by method and path; HEAD comes with GET.
+
+    The paths hold no templates.
+    """
     rows: Table = {}
-    for endpoint in endpoints:
-        methods = rows.setdefault(endpoint.path, {})
-        methods[endpoint.method] = endpoint.app
-        if endpoint.method == "GET":
-            methods["HEAD"] = endpoint.app
+    for (method, path), app in applications.items():
+        methods = rows.setdefault(path, {})
+        methods[method] = app
+        if method == "GET":
+            methods["HEAD"] = app
     return rows
 
 

@@ -106,6 +106,10 @@ class BaseDeploymentAppRunner(ABC):
             f"app runner {self.flavor!r} cannot put it inside of native middleware; give it a lower order than theirs"
         )
 
+    def direct(self, endpoint: Endpoint) -> ASGIApp | None:
+        """Return what answers without the framework where nothing in that can change the answer; None to ask it."""
+        return None if endpoint.needs_framework else endpoint.app
+
     @abstractmethod
     def entry_point(self) -> ASGIApp:
         """Return the framework's application, complete, as an ASGI callable."""
@@ -180,7 +184,7 @@ class BaseDeploymentAppRunner(ABC):
         name, path, method = name_of(handler), self.complete(spec.path), spec.method.value
         if wants_framework(handler, self.framework_types) or returns_framework(handler, self.framework_types):
             app = self._probed(path, method, self.framework_endpoint(handler))
-            return Endpoint(path, method, app, name, spec.auth_required, direct=False)
+            return Endpoint(path, method, app, name, spec.auth_required, needs_framework=True)
         settings = self.settings
         bound = bind(
             handler,
@@ -193,10 +197,7 @@ class BaseDeploymentAppRunner(ABC):
         )
         documented = spec.extra_kwargs.get("include_in_schema", True)
         operation = bound.operation if documented else None
-        # What the framework is told about a route, such as dependencies of FastAPI's, holds only if it is asked.
-        direct = spec.extra_kwargs.keys() <= {"include_in_schema", "name"} and "{" not in path
-        app = self._probed(path, method, bound.app)
-        return Endpoint(path, method, app, name, spec.auth_required, operation, direct)
+        return Endpoint(path, method, self._probed(path, method, bound.app), name, spec.auth_required, operation)
 
     def _probed(self, path: str, method: str, app: ASGIApp) -> ASGIApp:
         """In the place of a probe, an endpoint answers like one: however much there is to do."""
@@ -259,8 +260,14 @@ class BaseDeploymentAppRunner(ABC):
         native = any(spec.native for spec in settings.custom_middlewares)
         if native or settings.app_extensions or settings.app_kwargs:
             return FrameworkDispatcher(framework, max_body_size=limit, receive_timeout=timeout)
-        direct = [*built_in, *(endpoint for endpoint in self._custom if endpoint.direct)]
+        rows = filter(self._is_plain, (*built_in, *self._custom))
+        direct = {(row.method, row.path): app for row in rows if (app := self.direct(row)) is not None}
         return Dispatcher(table(direct), framework, max_body_size=limit, receive_timeout=timeout)
+
+    def _is_plain(self, row: Endpoint) -> bool:
+        """True when the path is all there is to a route: what more the framework was told holds only if it is asked."""
+        told = self._options.get((row.method, row.path), {})
+        return "{" not in row.path and told.keys() <= {"include_in_schema", "name"}
 
     def _exempt(self, built_in: Iterable[Endpoint]) -> frozenset[str]:
         """Return the paths whose GET is never throttled; of the custom endpoints, those in the place of a probe."""

@@ -116,9 +116,7 @@ def test_allowed_methods() -> None:
 
 def test_the_table_of_the_short_way() -> None:
     """Path, then method, then application; HEAD comes with GET, in whatever order the methods come."""
-    rows = table(
-        [Endpoint("/a", "POST", other, "a"), Endpoint("/a", "GET", app, "a"), Endpoint("/b", "POST", app, "b")]
-    )
+    rows = table({("POST", "/a"): other, ("GET", "/a"): app, ("POST", "/b"): app})
     assert rows == {"/a": {"POST": other, "GET": app, "HEAD": app}, "/b": {"POST": app}}
 
 

@@ -15,7 +15,9 @@ from starlette.websockets import WebSocketDisconnect
 from asgipipe.errors import HTTPError, InternalError
 from asgipipe.http.binding.failure import failed, meant_for_client
 from asgipipe.http.body import ClientDisconnected
+from asgipipe.http.dispatch import LimitedBody
 from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoints.reading import Probe
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.runners.base import BaseDeploymentAppRunner, Handler
@@ -63,6 +65,34 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
 
     def framework_endpoint(self, handler: Handler) -> ASGIApp:
         return HandlerEndpoint(handler, self.run_in_thread, self.settings.request_timeout)
+
+    def direct(self, endpoint: Endpoint) -> ASGIApp | None:
+        handler = endpoint.app.app if isinstance(endpoint.app, Probe) else endpoint.app
+        return self._straight(endpoint.app) if isinstance(handler, HandlerEndpoint) else super().direct(endpoint)
+
+    def _straight(self, handler: ASGIApp) -> ASGIApp:
+        """Return a handler as the application would call it at an exact path, and answer what it raises."""
+        limit, timeout = self.settings.max_request_body_size, self.settings.receive_timeout
+
+        async def straight(scope: Scope, receive: Receive, send: Send) -> None:
+            app = self.asgi_app
+            scope.update(app=app, router=app.router, endpoint=handler, path_params={})
+            body = LimitedBody(receive, send, limit, timeout)
+            try:
+                await handler(self._with_state(scope), body, body.send)
+            except HTTPError as error:
+                await Refusal(error)(scope, receive, send)
+            except HTTPException as error:
+                response = await self.on_exception(HTTPConnection(scope), error)
+                if response is not None:
+                    await response(scope, receive, send)
+            except (ClientDisconnect, ClientDisconnected):
+                return
+            except Exception:
+                await Refusal(InternalError())(scope, receive, send)
+                raise  # so that the error boundary logs it
+
+        return straight
 
     def add_native_endpoint(self, spec: EndpointSpec, native: object) -> None:
         route = native_route(spec, native, self.settings.root_url_path)
@@ -129,10 +159,13 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
             yield state
 
     def _enter(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self.asgi_app(self._with_state(scope), receive, send)
+
+    def _with_state(self, scope: Scope) -> Scope:
         if self._state:
             # Under a host the server's state is that of the host.
             scope["state"] = {**(scope.get("state") or {}), **self._state}
-        return self.asgi_app(scope, receive, send)
+        return scope
 
     def _lifespans(self) -> Iterator[AbstractAsyncContextManager[Any]]:
         """Yield the lifespan of the application, and those of native applications, which Starlette would leave out."""
@@ -159,7 +192,7 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
     async def _on_failure(self, connection: HTTPConnection, error: Exception) -> object:
         return Refusal(InternalError())  # Starlette raises it again, so that the error boundary logs it
 
-    async def on_exception(self, connection: HTTPConnection, error: Exception) -> object:
+    async def on_exception(self, connection: HTTPConnection, error: Exception) -> ASGIApp | None:
         if not isinstance(error, HTTPException):
             return Refusal(InternalError())
         if error.status_code < 400:  # such as a redirect
