@@ -112,6 +112,7 @@ KEPT = """
         ("asynchronous", 0, CLOSED),
         ("asynchronous", 600, CLOSED),
     ],
+    ids=lambda value: "" if isinstance(value, str) and "\n" in value else None,
 )
 def test_connections_neither_leak_nor_go_stale(pipeline: str, age: int | None, checks: str, tmp_path: Path) -> None:
     """They are closed and renewed around every run, as around a request of Django's, and all closed at the end."""
