@@ -1,7 +1,7 @@
 """Auth keys: secrets that are checked without ever being shown."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
@@ -21,11 +21,12 @@ def check(value: object) -> object:
     return _check_one(value)
 
 
-def plain(keys: SecretStr | list[SecretStr] | None) -> tuple[str, ...]:
+def plain(keys: "AuthKey") -> tuple[str, ...]:
     """Return the keys in clear, for comparing with what a request sends; empty when there is none."""
     if keys is None:
         return ()
-    return tuple(key.get_secret_value() for key in (keys if isinstance(keys, list) else [keys]))
+    given = keys if isinstance(keys, list) else [keys]
+    return tuple(key.get_secret_value() if isinstance(key, SecretStr) else key for key in given)
 
 
 def _check_list(values: Sequence[object]) -> list[SecretStr]:
@@ -53,10 +54,9 @@ def _refusal(reason: str) -> PydanticCustomError:
     return PydanticCustomError("auth_key", "{reason}", {"reason": reason})
 
 
-_Key = Annotated[SecretStr, Field(min_length=1, max_length=LONGEST)]
-AuthKey = Annotated[
-    _Key | Annotated[list[_Key], Field(min_length=1, max_length=MOST)] | None,
-    BeforeValidator(
-        check, json_schema_input_type=_Key | Annotated[list[_Key], Field(min_length=1, max_length=MOST)] | None
-    ),
-]
+if TYPE_CHECKING:
+    AuthKey = str | SecretStr | list[str] | list[SecretStr] | None  # what may be given; it is kept as SecretStr
+else:
+    _Key = Annotated[SecretStr, Field(min_length=1, max_length=LONGEST)]
+    _Keys = _Key | Annotated[list[_Key], Field(min_length=1, max_length=MOST)] | None
+    AuthKey = Annotated[_Keys, BeforeValidator(check, json_schema_input_type=_Keys)]
