@@ -1,6 +1,6 @@
 """The app runner: FastAPI is Starlette underneath, so what is here is what differs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from asgipipe.runners.starlette.runner import ExceptionHandler, StarletteAppRunn
 from asgipipe.settings import EndpointSpec
 from asgipipe_fastapi.dependencies import Watched
 from asgipipe_fastapi.handler import HandlerEndpoint, HandlerRoute
+from asgipipe_fastapi.operations import described
 from asgipipe_fastapi.refusals import refusal
 from asgipipe_fastapi.routes import HeadAsGet, OwnRoute, Row, add_own_route, alone, as_routed, row_options
 
@@ -70,7 +71,7 @@ class FastAPIAppRunner(StarletteAppRunner):
         return app
 
     def add_endpoint(self, endpoint: Endpoint, options: Mapping[str, object]) -> None:
-        handler = endpoint.app.app if isinstance(endpoint.app, Probe) else endpoint.app
+        handler = _handler_of(endpoint)
         if not isinstance(handler, HandlerEndpoint):
             add_own_route(self.asgi_app, endpoint, Row(endpoint.app), row_options(options))
             return
@@ -82,14 +83,42 @@ class FastAPIAppRunner(StarletteAppRunner):
         return HandlerEndpoint(handler, self.run_in_thread, self.settings.request_timeout)
 
     def add_native_endpoint(self, spec: EndpointSpec, native: object) -> None:
-        root = self.settings.root_url_path
-        if isinstance(native, APIRouter):
-            self._include(spec, native, f"{root}{spec.path.rstrip('/')}")
-        elif isinstance(native, APIRoute | APIWebSocketRoute):
-            # Included, it gets the dependencies of `app_kwargs`.
-            self._include(spec, alone(native), prefix_for(spec, native, root))
+        included = self._as_router(spec, native)
+        if included is not None:
+            self._include(spec, *included)
         else:
             super().add_native_endpoint(spec, native)
+
+    def documented(
+        self, custom: Sequence[Endpoint], native: Sequence[tuple[EndpointSpec, object]]
+    ) -> Iterator[Endpoint]:
+        for endpoint in custom:
+            handler = _handler_of(endpoint)
+            if isinstance(handler, HandlerEndpoint):
+                app = self._sketch()
+                add_own_route(app, endpoint, handler.function, dict(self.options_of(endpoint)))
+                yield from described(app, auth_required=endpoint.auth_required)
+        for spec, one in native:
+            included = self._as_router(spec, one)
+            if included is not None:
+                app = self._sketch()
+                app.include_router(included[0], prefix=included[1], **cast(dict[str, Any], spec.extra_kwargs))
+                yield from described(app, auth_required=spec.auth_required)
+
+    def _sketch(self) -> FastAPI:
+        """Return an application that only draws up a document."""
+        dependencies = cast("Sequence[Depends] | None", self.settings.app_kwargs.get("dependencies"))
+        return FastAPI(dependencies=dependencies)
+
+    def _as_router(self, spec: EndpointSpec, native: object) -> tuple[APIRouter, str] | None:
+        """Return what is included for a native endpoint, and at which prefix; None for what FastAPI cannot include."""
+        root = self.settings.root_url_path
+        if isinstance(native, APIRouter):
+            return native, f"{root}{spec.path.rstrip('/')}"
+        if isinstance(native, APIRoute | APIWebSocketRoute):
+            # Included, it gets the dependencies of `app_kwargs`.
+            return alone(native), prefix_for(spec, native, root)
+        return None
 
     def key_needed(self, scope: Scope) -> bool | None:
         return super().key_needed(as_routed(self.asgi_app, scope))
@@ -133,6 +162,10 @@ class FastAPIAppRunner(StarletteAppRunner):
         self._watched += (Watched(router, added),)
         if not spec.auth_required:
             self._open += tuple(added)
+
+
+def _handler_of(endpoint: Endpoint) -> ASGIApp:
+    return endpoint.app.app if isinstance(endpoint.app, Probe) else endpoint.app
 
 
 async def _on_refused(connection: HTTPConnection, error: Exception) -> object:

@@ -1,7 +1,7 @@
 """The app-runner contract: the core owns the flow, an adapter converts and registers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -110,6 +110,15 @@ class BaseDeploymentAppRunner(ABC):
         """Return what answers without the framework where nothing in that can change the answer; None to ask it."""
         return None if endpoint.needs_framework else endpoint.app
 
+    def documented(
+        self, custom: Sequence[Endpoint], native: Sequence[tuple[EndpointSpec, object]]
+    ) -> Iterable[Endpoint]:
+        """Return rows for the OpenAPI document alone: of the endpoints given here, those that the framework describes.
+
+        `custom` are the rows of the user's endpoints; those with types of the framework's have no operation of ours.
+        """
+        return ()
+
     @abstractmethod
     def entry_point(self) -> ASGIApp:
         """Return the framework's application, complete, as an ASGI callable."""
@@ -148,6 +157,10 @@ class BaseDeploymentAppRunner(ABC):
     def complete(self, path: str) -> str:
         """Return the path of a custom endpoint below the deployment's mount point, behind `root_url_path`."""
         return f"{self.settings.root_url_path}{path}" or "/"
+
+    def options_of(self, endpoint: Endpoint) -> Mapping[str, object]:
+        """Return the `extra_kwargs` of the endpoint's spec; those of a built-in one are empty."""
+        return self._options.get((endpoint.method, endpoint.path), {})
 
     def refused_method(self, scope: Scope) -> HTTPError | None:
         """Return the 405 for a path of ours, with every method that it answers; frameworks name those of one route.
@@ -207,7 +220,9 @@ class BaseDeploymentAppRunner(ABC):
         """Return the built-in endpoints; a custom one with the same path and method replaces one of them."""
         replaced = {(endpoint.method, endpoint.path) for endpoint in self._custom}
         own = [row for row in self._built_in.endpoints() if (row.method, row.path) not in replaced]
-        documents = self._built_in.documents([*own, *self._custom])
+        with building("the OpenAPI document"):
+            native = [*self.documented(self._custom, self._native)] if "openapi" in self._built_in.paths else []
+        documents = self._built_in.documents([*own, *self._custom, *native])
         return [*own, *(row for row in documents if (row.method, row.path) not in replaced)]
 
     def _routes(self, built_in: Iterable[Endpoint]) -> Routes:
@@ -233,7 +248,7 @@ class BaseDeploymentAppRunner(ABC):
     def _register(self) -> None:
         for endpoint in self.routes.endpoints:
             with building(f"endpoint {endpoint.method} {endpoint.path}"):
-                self.add_endpoint(endpoint, self._options.get((endpoint.method, endpoint.path), {}))
+                self.add_endpoint(endpoint, self.options_of(endpoint))
         # A native object may take all that is below its path, so those with longer paths come first.
         for spec, native in sorted(self._native, key=lambda one: -one[0].path.rstrip("/").count("/")):
             with building(_place_of(spec)):
@@ -266,8 +281,7 @@ class BaseDeploymentAppRunner(ABC):
 
     def _is_plain(self, row: Endpoint) -> bool:
         """True when the path is all there is to a route: what more the framework was told holds only if it is asked."""
-        told = self._options.get((row.method, row.path), {})
-        return "{" not in row.path and told.keys() <= {"include_in_schema", "name"}
+        return "{" not in row.path and self.options_of(row).keys() <= {"include_in_schema", "name"}
 
     def _exempt(self, built_in: Iterable[Endpoint]) -> frozenset[str]:
         """Return the paths whose GET is never throttled; of the custom endpoints, those in the place of a probe."""
