@@ -12,7 +12,7 @@ from asgipipe.http.types import Receive, Scope, Send
 Object = Mapping[str, Any]  # any JSON object
 
 
-def described(app: FastAPI, *, auth_required: bool) -> Iterator[Endpoint]:
+def described(app: FastAPI, *, auth_required: bool = True) -> Iterator[Endpoint]:
     """Yield a row for each operation in the document of `app`; nothing is served by them."""
     document: Object = app.openapi()
     components: Object = document.get("components", {}).get("schemas", {})

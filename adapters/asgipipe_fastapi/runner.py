@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Match
 
 from asgipipe.errors import DefinitionError, HTTPError, InternalError
 from asgipipe.http.body import ClientDisconnected
-from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoint import Endpoint, Operation
 from asgipipe.http.endpoints.reading import Probe
 from asgipipe.http.types import ASGIApp, Scope
 from asgipipe.runners.base import Handler
@@ -89,21 +89,20 @@ class FastAPIAppRunner(StarletteAppRunner):
         else:
             super().add_native_endpoint(spec, native)
 
-    def documented(
-        self, custom: Sequence[Endpoint], native: Sequence[tuple[EndpointSpec, object]]
-    ) -> Iterator[Endpoint]:
-        for endpoint in custom:
-            handler = _handler_of(endpoint)
-            if isinstance(handler, HandlerEndpoint):
-                app = self._sketch()
-                add_own_route(app, endpoint, handler.function, dict(self.options_of(endpoint)))
-                yield from described(app, auth_required=endpoint.auth_required)
-        for spec, one in native:
-            included = self._as_router(spec, one)
-            if included is not None:
-                app = self._sketch()
-                app.include_router(included[0], prefix=included[1], **cast(dict[str, Any], spec.extra_kwargs))
-                yield from described(app, auth_required=spec.auth_required)
+    def operation_of(self, endpoint: Endpoint) -> Operation | None:
+        handler, app = _handler_of(endpoint), self._sketch()
+        options: dict[str, Any] = {"name": endpoint.name, **self.options_of(endpoint)}
+        if not isinstance(handler, HandlerEndpoint) or "methods" in options:
+            return None
+        app.add_api_route(endpoint.path, handler.function, methods=[endpoint.method], **options)
+        return next((row.operation for row in described(app)), None)
+
+    def documented(self, spec: EndpointSpec, native: object) -> Iterator[Endpoint]:
+        included = self._as_router(spec, native)
+        if included is not None:
+            app = self._sketch()
+            app.include_router(included[0], prefix=included[1], **cast(dict[str, Any], spec.extra_kwargs))
+            yield from described(app, auth_required=spec.auth_required)
 
     def _sketch(self) -> FastAPI:
         """Return an application that only draws up a document."""

@@ -1,8 +1,9 @@
 """The app-runner contract: the core owns the flow, an adapter converts and registers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -12,7 +13,7 @@ from asgipipe.http.binding import Limits, bind, build_handler, returns_framework
 from asgipipe.http.builtin import BuiltIn, reading_paths
 from asgipipe.http.dashboard import Dashboard, dashboard
 from asgipipe.http.dispatch import Dispatcher, FallbackEndpoint, FrameworkDispatcher
-from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoint import Endpoint, Operation
 from asgipipe.http.endpoints.reading import Probe
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.lifecycle import Lifecycle
@@ -110,13 +111,12 @@ class BaseDeploymentAppRunner(ABC):
         """Return what answers without the framework where nothing in that can change the answer; None to ask it."""
         return None if endpoint.needs_framework else endpoint.app
 
-    def documented(
-        self, custom: Sequence[Endpoint], native: Sequence[tuple[EndpointSpec, object]]
-    ) -> Iterable[Endpoint]:
-        """Return rows for the OpenAPI document alone: of the endpoints given here, those that the framework describes.
+    def operation_of(self, endpoint: Endpoint) -> Operation | None:
+        """Return what the framework, for the OpenAPI document, says of a handler with its types; None for nothing."""
+        return None
 
-        `custom` are the rows of the user's endpoints; those with types of the framework's have no operation of ours.
-        """
+    def documented(self, spec: EndpointSpec, native: object) -> Iterable[Endpoint]:
+        """Return what the framework says of a native object, as rows for the OpenAPI document alone."""
         return ()
 
     @abstractmethod
@@ -191,13 +191,14 @@ class BaseDeploymentAppRunner(ABC):
             raise DefinitionError(f"{spec.handler!r} is of type {type(loaded).__name__}, which is not callable")
         endpoint = self._endpoint(spec, build_handler(loaded, self, spec.init_kwargs))
         self._custom.append(endpoint)
-        self._options[endpoint.method, endpoint.path] = spec.extra_kwargs
 
     def _endpoint(self, spec: EndpointSpec, handler: Handler) -> Endpoint:
         name, path, method = name_of(handler), self.complete(spec.path), spec.method.value
+        self._options[method, path] = spec.extra_kwargs
         if wants_framework(handler, self.framework_types) or returns_framework(handler, self.framework_types):
             app = self._probed(path, method, self.framework_endpoint(handler))
-            return Endpoint(path, method, app, name, spec.auth_required, needs_framework=True)
+            endpoint = Endpoint(path, method, app, name, spec.auth_required, needs_framework=True)
+            return replace(endpoint, operation=self.operation_of(endpoint))
         settings = self.settings
         bound = bind(
             handler,
@@ -220,10 +221,13 @@ class BaseDeploymentAppRunner(ABC):
         """Return the built-in endpoints; a custom one with the same path and method replaces one of them."""
         replaced = {(endpoint.method, endpoint.path) for endpoint in self._custom}
         own = [row for row in self._built_in.endpoints() if (row.method, row.path) not in replaced]
-        with building("the OpenAPI document"):
-            native = [*self.documented(self._custom, self._native)] if "openapi" in self._built_in.paths else []
-        documents = self._built_in.documents([*own, *self._custom, *native])
+        documents = self._built_in.documents([*own, *self._custom, *self._native_rows()])
         return [*own, *(row for row in documents if (row.method, row.path) not in replaced)]
+
+    def _native_rows(self) -> Iterator[Endpoint]:
+        for spec, native in self._native:
+            with building(_place_of(spec)):
+                yield from self.documented(spec, native)
 
     def _routes(self, built_in: Iterable[Endpoint]) -> Routes:
         # Frameworks try one after the other, and the built-in ones rarely come to them: their place is the end.
