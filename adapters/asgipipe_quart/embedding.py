@@ -1,6 +1,7 @@
 """Embedding a deployment in a Quart application of the user's."""
 
 import re
+from contextlib import AsyncExitStack
 from functools import partial
 from itertools import count
 from typing import Any, cast
@@ -22,6 +23,8 @@ from asgipipe_quart.routing import CONVERTER, AnyPath, rule_of
 from asgipipe_quart.tap import KEY, Tapped
 from asgipipe_quart.views import answered, connected
 
+EXTENSION = "asgipipe"
+
 
 def mount(
     app: Quart, prefix: str, target: object, settings: SettingsLike | None = None, *, name: str | None = None
@@ -29,12 +32,12 @@ def mount(
     """Serve `target` at `prefix` of a Quart application, beside whatever that serves, and return its deployment.
 
     `target` is a pipeline, any callable, or a Deployment. It starts after the application has, and stops before it; in
-    tests without a lifespan the first request starts it. It stands around `app.asgi_app`, so that nothing of the host
-    sees its requests. Raises DefinitionError for a prefix that is no path, and what Deployment raises.
+    tests without a lifespan the first request starts it. All mounts of an application stand around `app.asgi_app` as it
+    is at the first of them, so that nothing of the host sees their requests; the longest prefix answers. Raises
+    DefinitionError for a prefix that is no path, or taken, and what Deployment raises.
     """
     deployment = embedded(target, settings, name=name, flavor="quart")
-    mounts = Mounts(cast(ASGIApp, app.asgi_app), {prefix: deployment.asgi_app})
-    app.asgi_app = mounts  # type: ignore[method-assign,assignment]  # as Quart's documentation has it
+    _mounts_of(app).mount(prefix, deployment.asgi_app)
     return deployment
 
 
@@ -43,7 +46,7 @@ def blueprint(target: object, settings: SettingsLike | None = None, *, name: str
 
     Every endpoint is a rule of the application's (`url_for("weather_agent.health")`); what has none, WebSockets too, is
     answered by the deployment as well. The host's functions before and after requests, its sessions and its handlers
-    of errors are for it as for any blueprint. It starts and stops with the application's serving, once, however often
+    of errors are for it as for any blueprint. It starts after the application and stops before it, once, however often
     the blueprint is registered. Raises DefinitionError when it is registered without a `url_prefix`, or with one that
     holds a variable, and what Deployment raises.
     """
@@ -51,6 +54,21 @@ def blueprint(target: object, settings: SettingsLike | None = None, *, name: str
     made = _Numbered(re.sub(r"\W", "_", deployment.name), __name__)
     made.record(partial(_include, deployment))
     return made
+
+
+async def start_embedded(app: Quart, stack: AsyncExitStack) -> None:
+    """Start what is embedded in an application that gets no lifespan events; `stack` stops it."""
+    if EXTENSION in app.extensions:
+        await _mounts_of(app).start(stack)
+
+
+def _mounts_of(app: Quart) -> Mounts:
+    """Return what stands around the application for all that is embedded in it."""
+    if EXTENSION not in app.extensions:
+        mounts = app.extensions[EXTENSION] = Mounts(cast(ASGIApp, app.asgi_app))
+        app.asgi_app = mounts  # type: ignore[method-assign,assignment]  # as Quart's documentation has it
+    found: Mounts = app.extensions[EXTENSION]
+    return found
 
 
 class _Numbered(Blueprint):
@@ -73,8 +91,9 @@ def _include(deployment: Deployment, state: BlueprintSetupState) -> None:
     async def socket(**_: str) -> None:
         await connected(whole, _scope_below(prefix, quart.websocket))
 
-    below = _Below(prefix, cast(ASGIApp, app.asgi_app), deployment.settings.max_request_body_size)
-    app.asgi_app = below  # type: ignore[method-assign,assignment]  # as Quart's documentation has it
+    mounts = _mounts_of(app)
+    mounts.include(prefix, deployment.lifecycle)
+    mounts.host = _Below(prefix, mounts.host, deployment.settings.max_request_body_size)
     app.url_map.converters[CONVERTER] = AnyPath
     for endpoint in deployment.app_runner.routes.endpoints:
         state.add_url_rule(
@@ -93,8 +112,6 @@ def _include(deployment: Deployment, state: BlueprintSetupState) -> None:
             # Not by `add_url_rule`, which makes it one for GET where no methods are given.
             rule = app.url_rule_class(string, endpoint=name, websocket=websocket, subdomain=state.subdomain)
             app.url_map.add(cast(Rule, rule))
-    app.before_serving(deployment.start)
-    app.after_serving(deployment.stop)
 
 
 def _scope_below(prefix: str, connection: Any) -> Scope:  # quart's proxy of a request or WebSocket

@@ -22,6 +22,7 @@ from asgipipe.runners.base import BaseDeploymentAppRunner, Handler
 from asgipipe.runners.middleware import Wrap
 from asgipipe.settings import EndpointSpec, MiddlewareSpec
 from asgipipe_quart.application import DeploymentQuart
+from asgipipe_quart.embedding import start_embedded
 from asgipipe_quart.handler import HandlerEndpoint
 from asgipipe_quart.native import AroundRequests, add_native, require_class
 from asgipipe_quart.routing import Rule, rule_of
@@ -137,6 +138,7 @@ class QuartAppRunner(BaseDeploymentAppRunner):
             for app in (self.asgi_app, *{id(each): each for each in self._mounted}.values()):
                 await app.startup()
                 stack.push_async_callback(app.shutdown)
+                await start_embedded(app, stack)
             yield
 
     def _add_function(self, function: AroundRequests) -> None:

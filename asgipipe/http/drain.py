@@ -103,6 +103,14 @@ def noticing_signals(lifecycle: Lifecycle, timeout: float) -> Iterator[None]:
             _restore()
 
 
+def handler_behind(number: int) -> object:
+    """Return the handler of a signal that is not ours: ours passes everything on to it."""
+    handler: object = signal.getsignal(number)
+    while isinstance(handler, _Notice):
+        handler = handler.previous
+    return handler
+
+
 def _install() -> None:
     for number in _SIGNALS:
         previous = signal.getsignal(number)

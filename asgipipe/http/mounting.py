@@ -4,10 +4,12 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from types import MappingProxyType
 
 from asgipipe.errors import DefinitionError, UserError
 from asgipipe.http.application import Application
 from asgipipe.http.exchange import local_path
+from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 from asgipipe.pipelines.execution import message_of, traceback_of
 
@@ -35,33 +37,57 @@ class Mounts:
     """The ASGI application of a host with deployments at prefixes of it.
 
     Deployments start after the host and stop before it, so they may use what the host opens. A host that knows nothing
-    of lifespan events, as Django, does not keep them from starting with the server.
+    of lifespan events, as Django, does not keep them from starting with the server. Raises DefinitionError as `mount`.
     """
 
-    def __init__(self, host: ASGIApp, mounts: Mapping[str, Application]) -> None:
+    def __init__(self, host: ASGIApp, mounts: Mapping[str, Application] = MappingProxyType({})) -> None:
         self.host = host
-        given = {checked_prefix(prefix): application for prefix, application in mounts.items()}
-        if len(given) < len(mounts):
-            raise DefinitionError(f"two deployments at one prefix: {', '.join(mounts)}")
-        # A prefix may lie below another one: the longest is asked first.
-        self._mounts = dict(sorted(given.items(), key=lambda mount: -len(mount[0])))
+        self._places: dict[str, Application | None] = {}
+        self._lifecycles: list[Lifecycle] = []
+        for prefix, application in mounts.items():
+            self.mount(prefix, application)
+
+    def mount(self, prefix: str, application: Application) -> None:
+        """Serve `application` at `prefix`. Raises DefinitionError for a prefix that is no path, or taken."""
+        checked = checked_prefix(prefix)
+        if checked in self._places:
+            raise DefinitionError(f"two deployments at one prefix: {prefix}")
+        self._place(checked, application, application.lifecycle)
+
+    def include(self, prefix: str, lifecycle: Lifecycle) -> None:
+        """Start `lifecycle` with the others, and leave `prefix` to the host, whose own routes serve it there.
+
+        Raises DefinitionError for a prefix that is no path, or that of a mount.
+        """
+        checked = checked_prefix(prefix)
+        if self._places.get(checked) is not None:
+            raise DefinitionError(f"two deployments at one prefix: {prefix}")
+        self._place(checked, None, lifecycle)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _HostLifespan(self, scope, receive, send).run()
             return
         path = local_path(scope)
-        for prefix, application in self._mounts.items():
+        for prefix, application in self._places.items():
             if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"):
+                if application is None:
+                    break
                 await application(child_scope(scope, prefix, path[len(prefix) :]), receive, send)
                 return
         await self.host(scope, receive, send)
 
     async def start(self, stack: AsyncExitStack) -> None:
-        """Start every deployment; `stack` stops them in reverse. Raises what a start raises."""
-        for application in self._mounts.values():
-            await application.lifecycle.start()
-            stack.push_async_callback(application.lifecycle.stop)
+        """Start every deployment in the order they came; `stack` stops them in reverse. Raises what a start raises."""
+        for lifecycle in self._lifecycles:
+            await lifecycle.start()
+            stack.push_async_callback(lifecycle.stop)
+
+    def _place(self, prefix: str, application: Application | None, lifecycle: Lifecycle) -> None:
+        self._lifecycles.append(lifecycle)
+        # A prefix may lie below another one: the longest is asked first.
+        places = {**self._places, prefix: application}
+        self._places = dict(sorted(places.items(), key=lambda place: -len(place[0])))
 
 
 class _HostLifespan:

@@ -11,12 +11,14 @@ import warnings
 
 import anyio.to_thread
 
+from asgipipe.http.drain import handler_behind
+
 
 def process_state() -> dict[str, object]:
     """Return what a deployment must not change; called on the event loop."""
     root = logging.getLogger()
     return {
-        "signal handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+        "signal handlers": [handler_behind(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
         "thread limiter": anyio.to_thread.current_default_thread_limiter().total_tokens,
         "root logger": (root.level, list(root.handlers)),
         "server loggers": [logging.getLogger(name).level for name in ("uvicorn", "gunicorn", "django", "quart.app")],

@@ -87,6 +87,27 @@ def test_the_longest_prefix_answers() -> None:
 @pytest.mark.parametrize(
     ("root_path", "path"), [("", "/a/openapi.json"), ("/p", "/p/a/openapi.json"), ("/p", "/a/openapi.json")]
 )
+def test_the_order_of_mounts_is_of_no_matter() -> None:
+    """One may be mounted at a longer prefix before or after the other, also below what the host itself includes."""
+    app = mounted(Host(), "/a/b")
+    app.mount("/a", deployment("a").asgi_app)
+    included = deployment("c")
+    app.include("/a/c", included.lifecycle)
+    replies = ask_app(app, *(Ask(path=path) for path in ("/a/b/info", "/a/info", "/a/c/d")))
+    assert [each.json()["deployment"]["name"] for each in replies[:2]] == ["a-b", "a"]
+    assert replies[2].body == b"/a/c/d below "
+
+
+def test_a_taken_prefix_is_refused() -> None:
+    """By a mount at that of another, or of what the host includes, and the other way round."""
+    app = mounted(Host(), "/a")
+    app.include("/b", deployment().lifecycle)
+    with pytest.raises(DefinitionError, match="two deployments at one prefix: /b"):
+        app.mount("/b", deployment().asgi_app)
+    with pytest.raises(DefinitionError, match="two deployments at one prefix: /a/"):
+        app.include("/a/", deployment().lifecycle)
+
+
 def test_a_proxys_path_is_in_front(root_path: str, path: str) -> None:
     """Whether the server has it at the front of the path or leaves it out, the deployment is found and knows it."""
     answered = ask_app(mounted(Host(), "/a"), Ask(path=path, scope={"root_path": root_path}))[0]

@@ -87,7 +87,7 @@ async def what_the_host_knows_of_a_request_is_visible_in_runs(trial: Trial) -> N
 
 @scenario()
 async def the_process_stays_as_it_was(trial: Trial) -> None:
-    """Signal handlers, thread limiter, logging, time zone and environment: before, while it serves, and after."""
+    """Signal handlers, which ours pass everything on to, thread limiter, logging, time zone and environment."""
     before = process_state()
     async with trial.served(Counted().deployment(trial.subject)) as client:
         assert (await client.send(invoke({}))).status == 200

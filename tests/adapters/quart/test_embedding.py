@@ -99,6 +99,69 @@ def test_one_deployment_at_two_prefixes_starts_once(embed: Include) -> None:
 
 
 @FORMS
+def test_what_the_host_opens_is_open_as_long_as_it_runs(embed: Include) -> None:
+    """Whatever the host declares after the embedding, it starts first and stops last."""
+    counted, app = Counted(), host()
+    embed(app, "/weather", counted.deployment())
+    app.before_serving(lambda: counted.seen.append("host opens"))
+    app.after_serving(lambda: counted.seen.append("host closes"))
+    ask(app, "/weather/ready")
+    assert counted.seen == ["host opens", "start", "stop", "host closes"]
+
+
+@FORMS
+def test_nothing_starts_where_the_host_does_not(embed: Include) -> None:
+    """Its own failure is told to the server."""
+    counted, app = Counted(), host()
+
+    @app.before_serving
+    async def no_database() -> None:
+        raise OSError("no database")
+
+    embed(app, "/weather", counted.deployment())
+
+    async def main() -> None:
+        async with lifespan(as_asgi(app)):
+            """Not reached."""
+
+    with pytest.raises(AssertionError, match="no database"):
+        asyncio.run(main())
+    assert counted.seen == []
+
+
+@pytest.mark.parametrize("prefixes", [("/w/partners", "/w"), ("/w", "/w/partners")])
+@pytest.mark.parametrize("forms", [(mount, mount), (mount, included), (included, mount), (included, included)])
+def test_the_longest_prefix_answers(forms: tuple[Include, Include], prefixes: tuple[str, str]) -> None:
+    """In either order, whatever the forms; what only begins alike is the other's."""
+    app, counted = host(), Counted()
+    for embed, prefix in zip(forms, prefixes, strict=True):
+        embed(app, prefix, counted.deployment(prefix[1:].replace("/", "_")))
+    replies = ask(app, "/w/info", "/w/partners/info", "/w/partnersx", "/own")
+    assert [each.json()["deployment"]["name"] for each in replies[:2]] == ["w", "w_partners"]
+    assert [each.status for each in replies[2:]] == [404, 200]
+    assert counted.seen == ["start", "start", "stop", "stop"]
+
+
+@pytest.mark.parametrize("forms", [(mount, mount), (mount, included), (included, mount)])
+def test_two_at_one_prefix_are_refused(forms: tuple[Include, Include]) -> None:
+    """One of them could never answer."""
+    app = host()
+    forms[0](app, "/w", made())
+    with pytest.raises(DefinitionError, match="two deployments at one prefix: /w"):
+        forms[1](app, "/w", made())
+
+
+@FORMS
+def test_a_host_in_a_deployment_of_ours_starts_what_is_in_it(embed: Include) -> None:
+    """A whole application of Quart's may be a native endpoint, with a deployment embedded in it."""
+    counted, app = Counted(), host()
+    embed(app, "/inner", counted.deployment())
+    outer = made(hello, {"path": "/outer", "handler": app, "native": True}).asgi_app
+    assert ask_app(outer, Ask(path="/outer/inner/ready"))[0].status == 200
+    assert counted.seen == ["start", "stop"]
+
+
+@FORMS
 def test_tests_without_a_lifespan_start_it(embed: Include) -> None:
     """`app.test_client()` alone sends no lifespan events: the first request does it."""
     app = host()

@@ -1,59 +1,114 @@
-"""A deployment with a key and a route of every kind, one of each kind open."""
+"""A deployment with a key and a route of every kind, one of each kind open.
+
+The environment variable FLAVOR names the app runner; the routes that are its framework's own are in `natives`. What
+needs the key answers a text that begins with `closed`.
+"""
 
 import asyncio
+import importlib
+import os
+from collections.abc import Mapping
+from typing import Protocol, cast
 
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.websockets import WebSocket
-
-from asgipipe import EndpointSpec, pipeline
+from asgipipe import BaseDeploymentAppRunner, pipeline
+from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 
 KEY = "canary-0123456789"
+CLOSED = "closed"
+OPEN = "open"
+
+
+class Natives(Protocol):
+    """One framework's routes, as its users write them."""
+
+    ENDPOINTS: list[dict[str, object]]
+    MIDDLEWARE: object
+    """A native middleware that changes nothing."""
+
+    def extend(self, app_runner: BaseDeploymentAppRunner) -> None:
+        """Add `/extended` and `/extended/{name}`, and put a closed route before the open endpoint at `/taken`."""
+        ...
+
+    def samples(self, app: object) -> set[str]:
+        """Return a path for each route that the framework's application knows."""
+        ...
+
+
+def natives(flavor: str) -> Natives:
+    return cast(Natives, importlib.import_module(f"tests.reliability.served.natives.{flavor}"))
 
 
 def closed(name: str = "") -> str:
-    return f"closed {name}"
+    return f"{CLOSED} {name}"
 
 
 def opened(name: str = "") -> str:
-    return f"open {name}"
+    return f"{OPEN} {name}"
 
 
-async def native(request: Request) -> Response:
-    return PlainTextResponse(f"native {request.url.path}")
-
-
-async def echo(websocket: WebSocket) -> None:
-    await websocket.accept()
-    async for text in websocket.iter_text():
-        if text == "fail":
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Echo what a WebSocket sends, and fail at `fail`."""
+    if scope["type"] != "websocket":
+        await send({"type": "http.response.start", "status": 426, "headers": []})
+        await send({"type": "http.response.body", "body": CLOSED.encode()})
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        if message.get("text") == "fail":
             raise SystemExit(1)
-        await websocket.send_text(text)
+        await send({"type": "websocket.send", "text": message["text"]})
 
 
-def spec(path: str, handler: object, *, native: bool = False, auth_required: bool = True) -> EndpointSpec:
-    return EndpointSpec.model_validate(
-        {"path": path, "method": "GET", "handler": handler, "native": native, "auth_required": auth_required}
-    )
+def echo_of_its_own() -> ASGIApp:
+    """Return an application that is no other endpoint's."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await echo(scope, receive, send)
+
+    return application
 
 
-ENDPOINTS = [
-    spec("/closed", closed),
-    spec("/open", opened, auth_required=False),
-    spec("/closed/{name}", closed),
-    spec("/native-closed", Route("/native-closed", native), native=True),
-    spec("/native-open", Route("/native-open", native), native=True, auth_required=False),
-    spec("/mount-closed", Mount("/mount-closed", routes=[Route("/inside", native)]), native=True),
-    spec("/socket-closed", WebSocketRoute("/socket-closed", echo), native=True),
-    spec("/socket-open", WebSocketRoute("/socket-open", echo), native=True, auth_required=False),
-]
+def endpoints(flavor: str) -> list[dict[str, object]]:
+    get: dict[str, object] = {"method": "GET"}
+    own: list[dict[str, object]] = [
+        {"path": "/closed", "handler": closed, **get},
+        {"path": "/open", "handler": opened, "auth_required": False, **get},
+        {"path": "/taken", "handler": opened, "auth_required": False, **get},
+        {"path": "/closed/{name}", "handler": closed, **get},
+        {"path": "/closed/{name}/tail", "handler": closed, **get},
+        {"path": "/opened/{name}", "handler": opened, "auth_required": False, **get},
+        {"path": "/opened/closed", "handler": closed, **get},
+        {"path": "/rest/{name:path}", "handler": closed, **get},
+        {"path": "/socket-closed", "handler": echo_of_its_own(), "native": True},
+        {"path": "/socket-open", "handler": echo_of_its_own(), "native": True, "auth_required": False},
+    ]
+    return [*own, *natives(flavor).ENDPOINTS]
 
 
-@pipeline(settings={"auth_key": KEY, "custom_endpoints": ENDPOINTS, "max_request_body_size": 1000})
-async def guarded(number: int = 1) -> int:
+def settings_of(flavor: str, *, through: bool = False, **more: object) -> Mapping[str, object]:
+    """Return settings; `through` adds an extension and native middleware, so that the framework sees every request."""
+    native = natives(flavor)
+    added = {
+        "custom_middlewares": [{"middleware": native.MIDDLEWARE, "native": True}],
+        "app_extensions": [{"extension": native.extend}],
+    }
+    return {
+        "auth_key": KEY,
+        "custom_endpoints": endpoints(flavor),
+        "max_request_body_size": 1000,
+        "deployment_app_runner_flavor": flavor,
+        **(added if through else {}),
+        **more,
+    }
+
+
+async def work(number: int = 1) -> int:
     if number < 0:
         raise ValueError("negative")
     if number == 0:
         await asyncio.Event().wait()
     return number
+
+
+guarded = pipeline(settings=settings_of(os.environ.get("FLAVOR", "starlette"), through=bool(os.environ.get("THROUGH"))))(work)
