@@ -13,8 +13,11 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern
 from django.urls.resolvers import RegexPattern
 
+from asgipipe.errors import HTTPError
 from asgipipe.http import bridge
+from asgipipe.http.application import Application
 from asgipipe.http.mounting import Mounts
+from asgipipe.http.problems import send_problem
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.pipelines.pipeline import SettingsLike
 from asgipipe.runners.deployment import Deployment
@@ -22,6 +25,7 @@ from asgipipe.runners.embedding import embedded
 from asgipipe_django import wsgi
 from asgipipe_django.application import without_transaction
 from asgipipe_django.background import loop_for
+from asgipipe_django.csrf import refused
 from asgipipe_django.patterns import View, regex_of, url_name
 from asgipipe_django.request import body_of
 from asgipipe_django.response import content_of, response_of
@@ -59,7 +63,7 @@ def urls(
 
     Each endpoint is a pattern, so that `reverse("weather_agent:invoke")` works, and the last one takes what is left.
     `target` is a pipeline, any callable, or a Deployment, which may be included several times. The project's middleware
-    stands around all of it. The first request starts the deployment: on the server's event loop, or under WSGI on one
+    stands around all of it, but its CSRF check: that is ours, and lets JSON and bearer keys pass. The first request starts the deployment: on the server's event loop, or under WSGI on one
     of its own, in the background.
     """
     deployment = embedded(target, settings, name=name, flavor=FLAVOR)
@@ -91,9 +95,9 @@ class _Local(RegexPattern):
 
 
 def _view(deployment: Deployment) -> View:
-    app = deployment.asgi_app
-
     async def view(request: HttpRequest, **captured: str) -> HttpResponseBase:
+        error = await refused(request)
+        app = deployment.asgi_app if error is None else _refusing(deployment, error)
         local = captured[_LOCAL]
         root = script_name(request).rstrip("/") + request.path_info.removesuffix(local)
         if isinstance(request, WSGIRequest):
@@ -103,8 +107,17 @@ def _view(deployment: Deployment) -> View:
         answer = await bridge.answer(app, {**own, "root_path": root, "path": root + local}, body_of(request))
         return response_of(answer.status, answer.headers, content_of(answer))
 
-    view.csrf_exempt = True  # type: ignore[attr-defined]  # what stands for the user here is the key
+    view.csrf_exempt = True  # type: ignore[attr-defined]  # the project's own check would ask programs for a token
     return without_transaction(view)
+
+
+def _refusing(deployment: Deployment, error: HTTPError) -> Application:
+    """Return what answers with a refusal, the headers of all answers, and an entry in the metrics."""
+
+    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_problem(send, error)
+
+    return Application(answer, deployment.settings, deployment.lifecycle, deployment.metrics)
 
 
 def script_name(request: HttpRequest) -> str:

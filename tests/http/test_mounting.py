@@ -84,9 +84,6 @@ def test_the_longest_prefix_answers() -> None:
     assert [each.body.decode() for each in replies[3:]] == ["/ab/info below ", "/ below ", "/b/info below "]
 
 
-@pytest.mark.parametrize(
-    ("root_path", "path"), [("", "/a/openapi.json"), ("/p", "/p/a/openapi.json"), ("/p", "/a/openapi.json")]
-)
 def test_the_order_of_mounts_is_of_no_matter() -> None:
     """One may be mounted at a longer prefix before or after the other, also below what the host itself includes."""
     app = mounted(Host(), "/a/b")
@@ -108,6 +105,9 @@ def test_a_taken_prefix_is_refused() -> None:
         app.include("/a/", deployment().lifecycle)
 
 
+@pytest.mark.parametrize(
+    ("root_path", "path"), [("", "/a/openapi.json"), ("/p", "/p/a/openapi.json"), ("/p", "/a/openapi.json")]
+)
 def test_a_proxys_path_is_in_front(root_path: str, path: str) -> None:
     """Whether the server has it at the front of the path or leaves it out, the deployment is found and knows it."""
     answered = ask_app(mounted(Host(), "/a"), Ask(path=path, scope={"root_path": root_path}))[0]
@@ -174,6 +174,14 @@ def test_a_host_without_lifespan_keeps_nothing_from_starting(host: ASGIApp) -> N
 
     asyncio.run(main())
     assert seen == ["one starts", "one stops"]
+
+
+def test_longer_prefixes_do_not_start_sooner() -> None:
+    """The order of starts is that in which they were given."""
+    seen: list[str] = []
+    apps = {f"/{name}": deployment(name.replace("/", "-"), seen).asgi_app for name in ("a", "a/b")}
+    ask_app(Mounts(Host(), apps), Ask(path="/a/ready"))
+    assert seen == ["a starts", "a-b starts", "a-b stops", "a stops"]
 
 
 def test_mounts_may_be_nested() -> None:
