@@ -94,7 +94,8 @@ class _Rest(APIRoute):
     """Takes what is left below a prefix, and the prefix itself, but not what only begins with the same letters."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, child = super().matches(scope)
+        # To Starlette's regular expression a line break is the end of a path.
+        match, child = super().matches({**scope, "path": scope["path"].replace("\n", " ")})
         if match is not Match.NONE and child["path_params"][BELOW][:1] not in ("", "/"):
             return Match.NONE, {}
         return match, child

@@ -22,12 +22,13 @@ RunInThread = Callable[[Callable[[], object]], Awaitable[object]]
 
 
 class HandlerEndpoint:
-    """A handler that is registered with FastAPI as it is; `app` is that of the route it got there.
+    """A handler that is registered with FastAPI as it is; `app` is what the `route` it got there would call.
 
     `function` is what FastAPI calls: plain functions run in the deployment's own threads, not in those of the host.
     """
 
     app: ASGIApp
+    route: OwnRoute
 
     def __init__(self, handler: Handler, run_in_thread: RunInThread, timeout: float | None) -> None:
         kind = kind_of(handler)

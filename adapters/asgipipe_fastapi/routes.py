@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Match
 
 from asgipipe.errors import DefinitionError
 from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.routes import path_pattern
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 
 Options = dict[str, Any]  # any keyword arguments of a FastAPI route
@@ -23,6 +24,7 @@ class OwnRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., object], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
+        self.path_regex = path_pattern(path)
         if "GET" in self.methods:  # FastAPI answers 405 to HEAD
             self.methods.add("HEAD")
         self._end = "" if "{" in path else path

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from fastapi import APIRouter, BackgroundTasks, FastAPI, UploadFile
 from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.params import Body, Depends, Param
 from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
 from fastapi.security import SecurityScopes
@@ -18,7 +19,7 @@ from asgipipe.errors import DefinitionError, HTTPError, InternalError
 from asgipipe.http.body import ClientDisconnected
 from asgipipe.http.endpoint import Endpoint, Operation
 from asgipipe.http.endpoints.reading import Probe
-from asgipipe.http.types import ASGIApp, Scope
+from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.runners.base import Handler
 from asgipipe.runners.starlette.refusal import Refusal
 from asgipipe.runners.starlette.routes import prefix_for
@@ -39,8 +40,16 @@ _OURS = {
 """Arguments of FastAPI's, and the settings that stand for them."""
 
 
+_HANDLERS = "starlette.exception_handlers"
+"""The member of the scope from which a route takes the handlers of what its endpoint raises."""
+
+
 class FastAPIAppRunner(StarletteAppRunner):
-    """Serves a deployment with FastAPI; `asgi_app` is a `fastapi.FastAPI`."""
+    """Serves a deployment with FastAPI; `asgi_app` is a `fastapi.FastAPI`.
+
+    Routes that only FastAPI understands, native ones and handlers with its types, stand in the deployment's OpenAPI
+    document when their `extra_kwargs` say `include_in_schema: true`.
+    """
 
     flavor = "fastapi"
     framework_types = (
@@ -77,7 +86,15 @@ class FastAPIAppRunner(StarletteAppRunner):
             return
         route_class = partial(HandlerRoute, timeout=handler.timeout)
         route = add_own_route(self.asgi_app, endpoint, handler.function, dict(options), route_class)
-        handler.app, route.app = route.app, endpoint.app
+        handler.route, handler.app, route.app = route, route.app, endpoint.app
+
+    def direct(self, endpoint: Endpoint) -> ASGIApp | None:
+        handler = _handler_of(endpoint)
+        if not isinstance(handler, HandlerEndpoint):
+            return super().direct(endpoint)
+        handlers = {kind: one for kind, one in self.exception_handlers().items() if kind is not Exception}
+        unrouted = partial(_unrouted, endpoint.app, {"route": handler.route, _HANDLERS: (handlers, {})})
+        return self.straight(AsyncExitStackMiddleware(unrouted))
 
     def framework_endpoint(self, handler: Handler) -> ASGIApp:
         return HandlerEndpoint(handler, self.run_in_thread, self.settings.request_timeout)
@@ -92,14 +109,14 @@ class FastAPIAppRunner(StarletteAppRunner):
     def operation_of(self, endpoint: Endpoint) -> Operation | None:
         handler, app = _handler_of(endpoint), self._sketch()
         options: dict[str, Any] = {"name": endpoint.name, **self.options_of(endpoint)}
-        if not isinstance(handler, HandlerEndpoint) or "methods" in options:
+        if not isinstance(handler, HandlerEndpoint) or not _is_told(options):
             return None
         app.add_api_route(endpoint.path, handler.function, methods=[endpoint.method], **options)
         return next((row.operation for row in described(app)), None)
 
     def documented(self, spec: EndpointSpec, native: object) -> Iterator[Endpoint]:
         included = self._as_router(spec, native)
-        if included is not None:
+        if included is not None and _is_told(spec.extra_kwargs):
             app = self._sketch()
             app.include_router(included[0], prefix=included[1], **cast(dict[str, Any], spec.extra_kwargs))
             yield from described(app, auth_required=spec.auth_required)
@@ -161,6 +178,17 @@ class FastAPIAppRunner(StarletteAppRunner):
         self._watched += (Watched(router, added),)
         if not spec.auth_required:
             self._open += tuple(added)
+
+
+async def _unrouted(app: ASGIApp, members: Mapping[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+    """Call the application of a route with what the way to it would have put into the scope."""
+    scope.update(members)
+    await app(scope, receive, send)
+
+
+def _is_told(options: Mapping[str, object]) -> bool:
+    """True when FastAPI is told to document a route: by default the document is the same on every framework."""
+    return options.get("include_in_schema") is True and "methods" not in options
 
 
 def _handler_of(endpoint: Endpoint) -> ASGIApp:

@@ -39,6 +39,8 @@ class _Notice:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         for watch in tuple(_watching):
             watch.notice(number)
+        if _watching and _ends_by_signal(self.previous):
+            signal.pthread_sigmask(signal.SIG_BLOCK, (number,))
         self.previous(number, frame)
 
 
@@ -101,6 +103,8 @@ def noticing_signals(lifecycle: Lifecycle, timeout: float) -> Iterator[None]:
         _watching.remove(watch)
         if not _watching:
             _restore()
+            # What was held back, if anything, comes now.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def handler_behind(number: int) -> object:
@@ -109,6 +113,16 @@ def handler_behind(number: int) -> object:
     while isinstance(handler, _Notice):
         handler = handler.previous
     return handler
+
+
+def _ends_by_signal(handler: Handler) -> bool:
+    """Tell whether the handler's owner raises the signal again when it has stopped, to end the process by it.
+
+    uvicorn does, with Python's own action put back, and then nothing more would run. A host that knows no lifespan
+    events, as Django, has not stopped its deployments by then. Held back until they have, the signal still ends the
+    process; a second one means nothing to uvicorn.
+    """
+    return type(getattr(handler, "__self__", None)).__module__ == "uvicorn.server"
 
 
 def _install() -> None:

@@ -40,7 +40,7 @@ class Routes:
         self._templates: list[tuple[re.Pattern[str], Endpoint]] = []
         for endpoint in self.endpoints:
             if "{" in endpoint.path:
-                self._templates.append((compile_path(endpoint.path)[0], endpoint))
+                self._templates.append((path_pattern(endpoint.path), endpoint))
             else:
                 self._exact[endpoint.method, endpoint.path] = endpoint
 
@@ -94,6 +94,11 @@ def table(applications: Mapping[tuple[str, str], ASGIApp]) -> Table:
         if method == "GET":
             methods["HEAD"] = app
     return rows
+
+
+def path_pattern(template: str) -> re.Pattern[str]:
+    """Return the pattern of a path with `{name}` and `{name:path}`; Starlette's own lets a line break follow the end."""
+    return re.compile(compile_path(template)[0].pattern.removesuffix("$") + r"\Z")
 
 
 def precedence(path: str) -> tuple[tuple[int, int], ...]:

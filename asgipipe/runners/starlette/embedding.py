@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Match, Mount, Route, Router
+from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import Lifespan, StatelessLifespan
 
 from asgipipe.http.application import Application
@@ -88,7 +88,7 @@ def _native_routes(deployment: Deployment) -> Iterator[BaseRoute]:
     app = _Embedded(deployment.asgi_app)
     for endpoint in deployment.app_runner.routes.endpoints:
         yield Route(endpoint.path, app, methods=[endpoint.method], name=endpoint.name, include_in_schema=False)
-    yield Mount("", app=app)
+    yield Whole("", app=app)
 
 
 def _place_for(prefix: str, routes: list[BaseRoute]) -> int:

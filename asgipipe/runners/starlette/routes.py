@@ -1,6 +1,7 @@
 """Routes: ours, and the native ones put in their place."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route, Router, WebSocketR
 
 from asgipipe.errors import DefinitionError
 from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.routes import path_pattern
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.pipelines.callables import name_of
 from asgipipe.settings import EndpointSpec
@@ -25,6 +27,7 @@ class OwnRoute(Route):
             raise DefinitionError("extra_kwargs: the method is given by the endpoint's own field 'method'")
         all_options: Options = {"name": endpoint.name, "include_in_schema": False, **options}
         super().__init__(endpoint.path, _Row(endpoint.app), methods=[endpoint.method], **all_options)
+        self.path_regex = path_pattern(endpoint.path)
 
 
 class _Row:
@@ -38,7 +41,11 @@ class _Row:
 
 
 class Whole(Mount):
-    """A mount that answers its own path too, not only what is below it."""
+    """A mount that answers its own path too, not only what is below it, be there line breaks in it."""
+
+    def __init__(self, path: str, **options: Any) -> None:  # those of Mount
+        super().__init__(path, **options)
+        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)

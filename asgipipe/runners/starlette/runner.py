@@ -68,10 +68,10 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
 
     def direct(self, endpoint: Endpoint) -> ASGIApp | None:
         handler = endpoint.app.app if isinstance(endpoint.app, Probe) else endpoint.app
-        return self._straight(endpoint.app) if isinstance(handler, HandlerEndpoint) else super().direct(endpoint)
+        return self.straight(endpoint.app) if isinstance(handler, HandlerEndpoint) else super().direct(endpoint)
 
-    def _straight(self, handler: ASGIApp) -> ASGIApp:
-        """Return a handler as the application would call it at an exact path, and answer what it raises."""
+    def straight(self, handler: ASGIApp) -> ASGIApp:
+        """Return a handler as the application would call it at an exact path; what it raises is answered."""
         limit, timeout = self.settings.max_request_body_size, self.settings.receive_timeout
 
         async def straight(scope: Scope, receive: Receive, send: Send) -> None:
