@@ -65,6 +65,7 @@ def _adopt_uvicorn(level: int) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+        logger.setLevel(logging.NOTSET)
     # What uvicorn says at INFO while it starts and stops, the banner and our own lines say better. It needs a level of
     # its own in any case: uvicorn takes an unset level, 0, for a wish to trace every connection.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING if level == logging.INFO else level)

@@ -94,9 +94,11 @@ def remove(folder: Path) -> None:
 def report_failure(directory: str, message: str) -> None:
     """Leave `message` for the parent process; the first of several workers wins."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(Path(directory, "failure"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor, written = tempfile.mkstemp(dir=directory)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(message)
+        # The parent finds a whole message or none: the end of another worker may make it look at any moment.
+        os.link(written, Path(directory, "failure"))
 
 
 def reported_failure(directory: str) -> str | None:
