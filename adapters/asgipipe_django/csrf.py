@@ -1,13 +1,15 @@
 """Protection against pages of other sites that make a browser send requests (cross-site request forgery)."""
 
+from copy import copy
+
 from asgiref.sync import sync_to_async
-from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 
-from asgipipe.errors import BodyTooLargeError, ForbiddenError, HTTPError
+from asgipipe.errors import ForbiddenError, HTTPError
+from asgipipe_django.errors import meant_for_client
 
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))  # RFC 9110, section 9.2.1
 _FORM = "application/x-www-form-urlencoded"
@@ -37,12 +39,13 @@ def _may_be_a_browsers(request: HttpRequest) -> bool:
 
 def _check(request: HttpRequest) -> HTTPError | None:
     if request.content_type != _FORM:
-        # Django would look for the token in the body, of a kind that it can read only once: there, a header has it.
+        # Django would look for the token in a body that can be read only once; there, only a header may have it.
+        request = copy(request)
         request.POST = QueryDict()
     try:
-        response = CsrfViewMiddleware(_unused).process_view(request, None, (), {})
-    except RequestDataTooBig:
-        return BodyTooLargeError(settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0)
+        response = CsrfViewMiddleware(_unused).process_view(request, _unused, (), {})
+    except SuspiciousOperation as error:  # a form beyond the project's limits
+        return meant_for_client(error)
     return None if response is None else ForbiddenError(_WAY_OUT)
 
 

@@ -43,9 +43,9 @@ def mount(application: ASGIApp | ASGIHandler, mounts: Mapping[str, object] = Map
 
     Each value is a pipeline, any callable, or a Deployment. They start and stop with the server's lifespan, of which
     Django itself knows nothing. Deployments among the project's URLs stop with it too, so `mount(application)` is of
-    use where there are only those: uvicorn ends by its signal, without a chance for anybody else to clean up. Below the
-    prefixes nothing of the project's is asked, neither its middleware nor its URLs. Raises DefinitionError for a prefix
-    that is no path, and for what cannot be served.
+    use where there are only those: else the end of the server's event loop stops them. Below the prefixes nothing of
+    the project's is asked, neither its middleware nor its URLs. Raises DefinitionError for a prefix that is no path,
+    and for what cannot be served.
     """
     deployments = {prefix: embedded(target, flavor=FLAVOR) for prefix, target in mounts.items()}
     host = cast(ASGIApp, application)  # Django's own types of it are narrower than what it takes
@@ -63,8 +63,8 @@ def urls(
 
     Each endpoint is a pattern, so that `reverse("weather_agent:invoke")` works, and the last one takes what is left.
     `target` is a pipeline, any callable, or a Deployment, which may be included several times. The project's middleware
-    stands around all of it, but its CSRF check: that is ours, and lets JSON and bearer keys pass. The first request starts the deployment: on the server's event loop, or under WSGI on one
-    of its own, in the background.
+    stands around all of it, but its CSRF check: that is ours, and lets JSON and bearer keys pass. The first request
+    starts the deployment: on the server's event loop, or under WSGI on one of its own, in the background.
     """
     deployment = embedded(target, settings, name=name, flavor=FLAVOR)
     _included[id(deployment)] = deployment
@@ -104,7 +104,10 @@ def _view(deployment: Deployment) -> View:
             return wsgi.answer(request, app, wsgi.scope_of(request, root + local, root), loop_for(deployment))
         scope = cast(ASGIRequest, request).scope
         own = {key: value for key, value in scope.items() if not key.startswith("asgipipe")}
-        answer = await bridge.answer(app, {**own, "root_path": root, "path": root + local}, body_of(request))
+        own |= {"root_path": root, "path": root + local}
+        if isinstance(own["query_string"], str):  # Django's AsyncClient has text where ASGI has bytes
+            own["query_string"] = own["query_string"].encode()
+        answer = await bridge.answer(app, own, body_of(request))
         return response_of(answer.status, answer.headers, content_of(answer))
 
     view.csrf_exempt = True  # type: ignore[attr-defined]  # the project's own check would ask programs for a token

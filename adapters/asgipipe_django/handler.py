@@ -25,10 +25,10 @@ _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class HandlerView:
-    """A handler that is given Django's request, and what the path captures, as text, where it asks for that.
+    """A handler that is given Django's request, and what the path captures, as text, where it asks for them.
 
     It returns a response of Django's, or a value that becomes JSON. `timeout` is in seconds until the answer begins,
-    None for no deadline. Raises DefinitionError for a generator, and for a handler without a request.
+    None for no deadline. Raises DefinitionError for a generator, and for a handler that takes several requests.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class HandlerView:
     def check(self, names: Iterable[str]) -> None:
         """Raise DefinitionError unless the path, whose parameters are `names`, gives the handler all it needs."""
         for parameter in self._handler.parameters:
-            if parameter.name == self._request.name or parameter.kind in _VARIABLE:
+            if parameter is self._request or parameter.kind in _VARIABLE:
                 continue
             if parameter.name not in names and parameter.default is EMPTY:
                 raise DefinitionError(
-                    f"handler {self._handler.label} takes Django's request, and beside it parameters of the path only:"
-                    f" read {parameter.name!r} from the request"
+                    f"handler {self._handler.label} is written for Django, so beside the request it takes parameters of"
+                    f" the path only: read {parameter.name!r} from the request"
                 )
             if self._handler.hints.get(parameter.name, str) is not str and parameter.name in names:
                 raise DefinitionError(
@@ -91,14 +91,12 @@ class HandlerView:
         await self._send(await self.answer(passage.request, **scope["path_params"]), send)
 
     async def _attempt(self, request: HttpRequest, values: dict[str, str]) -> tuple[object, Exception | None]:
-        by_position: tuple[HttpRequest, ...] = ()
         named: dict[str, object] = {name: value for name, value in values.items() if self._takes(name)}
-        if self._request.kind is inspect.Parameter.KEYWORD_ONLY:
+        by_name = self._request is not None and self._request.kind is inspect.Parameter.KEYWORD_ONLY
+        if self._request is not None and by_name:
             named[self._request.name] = request
-        else:
-            by_position = (request,)
         try:
-            value = self._call(*by_position, **named)
+            value = self._call(*(() if self._request is None or by_name else (request,)), **named)
             return (await value if inspect.isawaitable(value) else value), None
         except Exception as error:  # boundary: a handler may raise anything; it is raised again outside of the deadline
             return None, error
@@ -110,10 +108,12 @@ class HandlerView:
         )
 
 
-def _request_parameter(handler: Handler) -> inspect.Parameter:
+def _request_parameter(handler: Handler) -> inspect.Parameter | None:
     found = [parameter for parameter in handler.parameters if _is_request(parameter, handler)]
-    if len(found) != 1:
-        raise DefinitionError(f"handler {handler.label} takes no single HttpRequest: leave one of them")
+    if len(found) > 1:
+        raise DefinitionError(f"handler {handler.label} takes {len(found)} HttpRequests: leave one of them")
+    if not found:
+        return None
     if found[0].kind is not inspect.Parameter.KEYWORD_ONLY and handler.parameters[0] is not found[0]:
         raise DefinitionError(f"handler {handler.label} is called as Django calls a view: put the request first")
     return found[0]

@@ -48,9 +48,4 @@ class _Inside:
         with await self._application.read_body(receive) as body:
             request = passage.request = Request(scope, body)
             request.__dict__ = {**vars(outer), **vars(request)}
-            response = await self._get_response(request)
-            try:
-                await self._application.send_response(response, send)
-            finally:
-                for close in response._resource_closers:  # its `close` would announce the end of the whole request
-                    close()
+            await self._application.send_whole(await self._get_response(request), send)

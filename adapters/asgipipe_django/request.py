@@ -7,6 +7,7 @@ from typing import IO
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponseBase, RawPostDataException
+from django.urls import ResolverMatch
 
 from asgipipe.http import bridge
 from asgipipe.http.exchange import exchange_of
@@ -51,10 +52,12 @@ def _text(query: bytes) -> str:
 class Passage:
     """A request's way through Django; `ended` returns when every application that it was handed to has ended.
 
-    Django ends its own part as soon as the client goes away, while an application of ours may go on.
+    Django ends its own part as soon as the client goes away, while an application of ours may go on. `match` is what
+    answers, where that is known before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, match: ResolverMatch | None = None) -> None:
+        self.match = match
         self.request: HttpRequest | None = None
         self.body: IO[bytes] | None = None
         self._inside = 0

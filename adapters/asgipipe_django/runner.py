@@ -8,8 +8,9 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern, URLResolver
 
 from asgipipe.errors import DefinitionError
+from asgipipe.http.binding.stream import while_connected
 from asgipipe.http.endpoint import Endpoint
-from asgipipe.http.types import ASGIApp, Scope, Send
+from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.runners.base import BaseDeploymentAppRunner, Handler
 from asgipipe.runners.middleware import Wrap
 from asgipipe.settings import EndpointSpec, MiddlewareSpec
@@ -46,10 +47,7 @@ class DjangoAppRunner(BaseDeploymentAppRunner):
         return connections.RequestThread(app) if connections.any_databases() else app
 
     def create_app(self, fallback: ASGIApp) -> DjangoApplication:
-        return DjangoApplication(fallback, self._allowed_at, self._threads)
-
-    def _allowed_at(self, path: str) -> set[str]:
-        return self.routes.allowed(path)
+        return DjangoApplication(fallback, self.routes.allowed, self._threads)
 
     def add_endpoint(self, endpoint: Endpoint, options: Mapping[str, object]) -> None:
         unknown = options.keys() - {"name", "include_in_schema"}
@@ -72,8 +70,18 @@ class DjangoAppRunner(BaseDeploymentAppRunner):
             self.settings.request_timeout,
         )
 
+    def as_app(self, value: object) -> ASGIApp | None:
+        if not isinstance(value, HttpResponseBase):
+            return None
+
+        async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+            sending = self._send_response(value, send)
+            await (while_connected(sending, receive) if value.streaming else sending)
+
+        return app
+
     async def _send_response(self, response: HttpResponseBase, send: Send) -> None:
-        await self.asgi_app.send_response(response, send)
+        await self.asgi_app.send_whole(response, send)
 
     def add_native_endpoint(self, spec: EndpointSpec, native: object) -> None:
         pattern = native_pattern(spec, native, self.settings.root_url_path)

@@ -9,13 +9,14 @@ from typing import Any, NoReturn, TypeVar, cast
 
 import quart
 from quart import Quart, Response
-from quart.ctx import RequestContext
+from quart.ctx import AppContext
+from quart.globals import app_ctx
 from quart.utils import run_sync_iterable
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug import Response as WerkzeugResponse
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
-from asgipipe.errors import HTTPError, NotFoundError
+from asgipipe.errors import HTTPError, NotFoundError, UnauthorizedError
 from asgipipe.http.binding.failure import failed, guarded, sendable
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.middleware.errors import ErrorBoundaryMiddleware
@@ -31,6 +32,16 @@ Refused = Callable[[Scope], HTTPError | None]
 AnyResponse = Response | WerkzeugResponse
 
 
+class Request(quart.Request):
+    """Refuses a JSON body that is no text, or nested too deeply, as Quart refuses one that is malformed."""
+
+    async def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # any JSON value
+        try:
+            return await super().get_json(force, silent, cache)
+        except (UnicodeDecodeError, RecursionError) as error:
+            return None if silent else self.on_json_loading_failed(error)
+
+
 class DeploymentQuart(Quart):
     """`fallback` answers where there is no route; `refused_method` knows the 405 of a path.
 
@@ -38,6 +49,7 @@ class DeploymentQuart(Quart):
     time are off, since all that comes here is limited further out.
     """
 
+    request_class = Request
     url_map_class = ExactMap
     url_rule_class = Rule
     url_map: ExactMap
@@ -98,7 +110,7 @@ class DeploymentQuart(Quart):
         try:
             result = await self._route()
         except Exception as error:  # boundary: middleware sees answers, and no exceptions of the views it is around
-            result = await self.handle_user_exception(error)
+            result = await self.handle_user_exception(*_context(), error)
         await send_response(await self.make_response(result), send)
 
     # Routes
@@ -137,7 +149,7 @@ class DeploymentQuart(Quart):
             provide_automatic_options = getattr(view_func, "provide_automatic_options", None) or False
         super().add_url_rule(rule, endpoint, view_func, provide_automatic_options, **options)
 
-    async def dispatch_request(self, request_context: RequestContext | None = None) -> Any:
+    async def dispatch_request(self, *_: object) -> Any:  # see `_context`
         if self._inner is not None:
             scope = cast(Scope, quart.request.scope)
             return await answered(ErrorBoundaryMiddleware(self._inner, ()), scope)
@@ -148,14 +160,17 @@ class DeploymentQuart(Quart):
         scope = cast(Scope, request.scope)
         error = request.routing_exception
         # What let the request in answers it, whatever route there is at its path.
-        file = exchange_of(scope).file
+        exchange = exchange_of(scope)
+        if not exchange.is_let_in(scope, exchange.path):
+            raise UnauthorizedError
+        file = exchange.file
         if file is not None:
             return await answered(file, scope)
         if isinstance(error, NotFound):
             return await answered(self._fallback, scope)
         if not getattr(request.url_rule, "tapped", False):
             tap_of(scope).leave()
-        return await super().dispatch_request()
+        return await super().dispatch_request(*_context())
 
     def raise_routing_exception(self, request: BaseRequestWebsocket) -> NoReturn:
         error = request.routing_exception
@@ -200,6 +215,7 @@ class DeploymentQuart(Quart):
             return await refusal(error)
 
     async def handle_websocket(self, websocket: Any) -> AnyResponse | None:
+        tap_of(websocket.scope).end_with_view()
         try:
             return await guarded(exchange_of(websocket.scope).path, super().handle_websocket(websocket))
         except HTTPError as error:
@@ -236,6 +252,11 @@ async def _refused_socket(websocket: Any, error: HTTPError) -> AnyResponse | Non
     with suppress(RuntimeError):  # it was closed already
         await websocket.close(1011 if error.status >= 500 else 1008)
     return None
+
+
+def _context() -> tuple[Any, ...]:
+    """Return what Quart's methods take before anything else: the context of the request from 0.23 on, else nothing."""
+    return (app_ctx._get_current_object(),) if hasattr(AppContext, "has_request") else ()
 
 
 def _scope() -> Scope:

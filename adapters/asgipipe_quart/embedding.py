@@ -121,6 +121,11 @@ def _scope_below(prefix: str, connection: Any) -> Scope:  # quart's proxy of a r
     return child_scope(scope, prefix, connection.path.removeprefix(prefix))
 
 
+_OF_WEBSOCKETS = {"ws": "http", "wss": "https"}
+"""Schemes that an X-Forwarded-Proto gives to HTTP requests; to werkzeug those are WebSockets, for which Quart has no
+answer but a 500."""
+
+
 class _Below:
     """Taps the connections to what lies below `prefix`, and leaves all others as they are."""
 
@@ -130,7 +135,12 @@ class _Below:
         self._tapped = Tapped(host, limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (self._tapped if self._matches(scope) else self._host)(scope, receive, send)
+        if not self._matches(scope):
+            await self._host(scope, receive, send)
+            return
+        if scope["type"] == "http" and scope["scheme"] in _OF_WEBSOCKETS:
+            scope = {**scope, "scheme": _OF_WEBSOCKETS[scope["scheme"]]}
+        await self._tapped(scope, receive, send)
 
     def _matches(self, scope: Scope) -> bool:
         if scope["type"] == "lifespan":

@@ -13,6 +13,7 @@ from werkzeug.routing import Rule as AnyRule
 
 from asgipipe.http.endpoint import Endpoint
 from asgipipe.http.exchange import exchange_of
+from asgipipe.http.types import Scope
 
 CONVERTER = "asgipipe"
 
@@ -25,7 +26,7 @@ class AnyPath(BaseConverter):
     """All that follows; werkzeug's own takes neither nothing nor what begins with a slash."""
 
     part_isolating = False
-    regex = ".*?"
+    regex = r"(?s:.*?)"
     weight = 300
 
 
@@ -47,6 +48,11 @@ class Rule(QuartRule):
         self.row = row
         self.tapped = tapped
         self.open = False
+
+
+def row_of(rule: AnyRule) -> Endpoint | None:
+    """Return what a rule stands for. What an extension puts into the map itself need not be a rule of our kind."""
+    return rule.row if isinstance(rule, Rule) else None
 
 
 class ExactMap(QuartMap):
@@ -71,16 +77,20 @@ class ExactMap(QuartMap):
             bound = super().bind_to_request(request, subdomain, server_name)
         except (BadHost, UnicodeError):  # a Host, or a query, that is no text: neither has a say in what answers
             bound = self.bind("localhost", request.root_path, subdomain, request.scheme, request.method, request.path)
-        return ExactAdapter(
+        scope = cast(Scope, request.scope)
+        adapter = ExactAdapter(
             self,
             bound.server_name,
             bound.script_name,
             bound.subdomain,
             bound.url_scheme,
-            exchange_of(cast(dict[str, Any], request.scope)).path,
+            exchange_of(scope).path,
             bound.default_method,
             bound.query_args,
         )
+        # werkzeug goes by the scheme, and that of an HTTP request is `ws` where its X-Forwarded-Proto says so.
+        adapter.websocket = scope["type"] == "websocket"
+        return adapter
 
 
 class ExactAdapter(MapAdapter):

@@ -25,8 +25,9 @@ from asgipipe_quart.application import DeploymentQuart
 from asgipipe_quart.embedding import start_embedded
 from asgipipe_quart.handler import HandlerEndpoint
 from asgipipe_quart.native import AroundRequests, add_native, require_class
-from asgipipe_quart.routing import Rule, rule_of
-from asgipipe_quart.views import answered
+from asgipipe_quart.routing import Rule, row_of, rule_of
+from asgipipe_quart.straight import Straight
+from asgipipe_quart.views import answered, response_app
 
 
 class QuartAppRunner(BaseDeploymentAppRunner):
@@ -60,7 +61,7 @@ class QuartAppRunner(BaseDeploymentAppRunner):
         if "methods" in rule_options:
             raise DefinitionError("extra_kwargs: the method is given by the endpoint's own field 'method'")
         rule_options.pop("include_in_schema", None)
-        handler = endpoint.app.app if isinstance(endpoint.app, Probe) else endpoint.app
+        handler = _handler_of(endpoint)
         native = isinstance(handler, HandlerEndpoint)
         if isinstance(handler, HandlerEndpoint):
             handler.require(endpoint.path)
@@ -79,6 +80,14 @@ class QuartAppRunner(BaseDeploymentAppRunner):
 
     def framework_endpoint(self, handler: Handler) -> ASGIApp:
         return HandlerEndpoint(handler, self._ask_framework, self.run_in_thread, self.settings.request_timeout)
+
+    def as_app(self, value: object) -> ASGIApp | None:
+        return response_app(value) if isinstance(value, quart.Response | WerkzeugResponse) else None
+
+    def direct(self, endpoint: Endpoint) -> ASGIApp | None:
+        if not isinstance(_handler_of(endpoint), HandlerEndpoint):
+            return super().direct(endpoint)
+        return Straight(self.asgi_app, self.settings.max_request_body_size, self.settings.receive_timeout)
 
     def add_native_endpoint(self, spec: EndpointSpec, native: object) -> None:
         rules = self.asgi_app.url_map
@@ -113,7 +122,7 @@ class QuartAppRunner(BaseDeploymentAppRunner):
             return True
         except HTTPException:
             return None
-        return None if cast(Rule, rule).row is not None else not cast(Rule, rule).open
+        return None if row_of(rule) is not None else not getattr(rule, "open", False)
 
     def allowed(self, scope: Scope) -> set[str]:
         return super().allowed(scope) | set(self._native_methods(self._adapter(scope)))
@@ -178,8 +187,12 @@ class QuartAppRunner(BaseDeploymentAppRunner):
                 rule, _ = adapter.match(method=method, return_rule=True)
             except HTTPException:  # such as the GET of a WebSocket
                 continue
-            if cast(Rule, rule).row is None:
+            if row_of(rule) is None:
                 yield method
+
+
+def _handler_of(endpoint: Endpoint) -> ASGIApp:
+    return endpoint.app.app if isinstance(endpoint.app, Probe) else endpoint.app
 
 
 def _view(endpoint: Endpoint) -> Any:  # a view of Quart's

@@ -29,6 +29,8 @@ class Tap:
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._taken = False
+        self._over = False
+        self._reading: asyncio.Task[object] | None = None
 
     def take(self) -> None:
         self._taken = True
@@ -39,11 +41,27 @@ class Tap:
             self._kept = None
 
     def hang_up(self) -> None:
-        """Let the application know that nobody takes its answer any more."""
+        """Let the application know that nobody takes its answer any more, and let Quart read no further.
+
+        Until 0.23 Quart stops reading when it has answered. Since then it waits for a disconnect, which not all servers
+        send: gunicorn's worker waits until the client is gone.
+        """
         self._keep({"type": "http.disconnect"})
+        self._over = True
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def end_with_view(self) -> None:
+        """Hang up when the current task ends, in which Quart runs its view."""
+        task = asyncio.current_task()
+        assert task is not None, "a view runs in a task"
+        task.add_done_callback(lambda _: self.hang_up())
 
     async def for_quart(self) -> Message:
         """Return the next message that Quart has to see."""
+        self._reading = asyncio.current_task()
+        if self._over:
+            raise asyncio.CancelledError
         while True:
             try:
                 message = await self._receive()
@@ -56,7 +74,8 @@ class Tap:
             if kind == "http.request":
                 self._keep_piece(message)
                 return message
-            if not self._taken and kind != "http.disconnect":
+            # From 0.23 on a view may begin, and take the connection, before Quart reads anything.
+            if kind == "websocket.connect" or (not self._taken and kind != "http.disconnect"):
                 return message
             self._keep(message)
             if not self._taken:
@@ -64,6 +83,11 @@ class Tap:
             if kind != "websocket.receive":
                 return await _never()
             await self._until_read()
+
+    async def from_quart(self, message: Message) -> None:
+        await self.send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.hang_up()
 
     async def receive(self) -> Message:
         """Return the next message of what was taken; after a disconnect that one again."""
@@ -106,7 +130,12 @@ class Tapped:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         tap = Tap(receive, send, self._limit)
-        await self._app({**scope, KEY: tap}, tap.for_quart, send)
+        try:
+            await self._app({**scope, KEY: tap}, tap.for_quart, tap.from_quart)
+        except BaseExceptionGroup as group:  # of Quart's tasks, from 0.23 on
+            if len(group.exceptions) > 1:
+                raise
+            raise group.exceptions[0] from group.exceptions[0].__cause__
 
 
 def tap_of(scope: Scope) -> Tap:
@@ -115,6 +144,6 @@ def tap_of(scope: Scope) -> Tap:
 
 
 async def _never() -> Message:
-    """Wait until Quart cancels it, which it does as soon as the view has ended."""
+    """Wait to be cancelled, which happens as soon as the view has ended."""
     never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
     return await never

@@ -5,10 +5,12 @@ from collections.abc import AsyncGenerator
 
 from quart import Response
 from quart.utils import encode_headers
+from quart.wrappers.response import DataBody
 from werkzeug import Response as WerkzeugResponse
 from werkzeug.datastructures import Headers
 
 from asgipipe.errors import HTTPError
+from asgipipe.http.binding.stream import while_connected
 from asgipipe.http.bridge import answer
 from asgipipe.http.problems import send_problem
 from asgipipe.http.types import ASGIApp, HeaderList, Message, Receive, Scope, Send
@@ -37,6 +39,7 @@ async def connected(app: ASGIApp, scope: Scope) -> None:
     """Run `app` for the current WebSocket, on the connection itself; `scope` has a tap."""
     tap = tap_of(scope)
     tap.take()
+    tap.end_with_view()
     connect: list[Message] = [{"type": "websocket.connect"}]  # Quart has had the server's
 
     async def receive() -> Message:
@@ -65,6 +68,21 @@ def response(status: int, headers: HeaderList, body: bytes | AsyncGenerator[byte
     return made
 
 
+def response_app(made: Response | WerkzeugResponse) -> ASGIApp:
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await send_connected(made, receive, send)
+
+    return app
+
+
+async def send_connected(made: Response | WerkzeugResponse, receive: Receive, send: Send) -> None:
+    """Send a response; a stream ends when the client goes away."""
+    if isinstance(made, Response) and not isinstance(made.response, DataBody):
+        await while_connected(send_response(made, send), receive)
+    else:
+        await send_response(made, send)
+
+
 async def send_response(made: Response | WerkzeugResponse, send: Send) -> None:
     await send({"type": "http.response.start", "status": made.status_code, "headers": encode_headers(made.headers)})
     async for piece in _pieces(made):
@@ -87,8 +105,10 @@ async def _until_closed(chunks: AsyncGenerator[bytes, None], tap: Tap) -> AsyncG
     try:
         async for chunk in chunks:
             yield chunk
-    finally:
+    except (asyncio.CancelledError, GeneratorExit):
         tap.hang_up()
+        raise
+    finally:
         await chunks.aclose()
 
 

@@ -132,7 +132,7 @@ class _Conversation:
             await self._put(body)
         if not more:
             self._complete = True
-            self._tell()
+            self.leave()  # as servers do: Quart ends only when `receive` says so
 
     async def _put(self, piece: bytes) -> None:
         """Wait until there is room: one piece at most is there to be taken, so a slow client slows the application."""

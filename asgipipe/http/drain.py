@@ -3,6 +3,7 @@
     signal ─► refuse new runs (503, Retry-After; /ready is 503)
            ─► the handler that was there before, at once
            ─► `drain_timeout` later, cancel what still runs
+           ─► where the signal itself would end the process: not before deployments have stopped
 
 The signal itself only sets flags. Handlers are Python's own (`signal.signal`), so they are in the main thread or
 nowhere, and only in front of one that can be called: a signal that ends the process at once leaves nothing to drain.
@@ -39,8 +40,8 @@ class _Notice:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         for watch in tuple(_watching):
             watch.notice(number)
-        if _watching and _ends_by_signal(self.previous):
-            signal.pthread_sigmask(signal.SIG_BLOCK, (number,))
+        if _watching and number == signal.SIGTERM and _ends_by_signal(self.previous):
+            _hold_back(number)
         self.previous(number, frame)
 
 
@@ -72,6 +73,7 @@ class _Watch:
         if self._lifecycle.active:
             logger.warning("%d still in flight after %g s: cancelled", self._lifecycle.active, self._timeout)
             self._abandoning = self._loop.create_task(self._lifecycle.abandon())
+        self._timer = self._loop.call_later(self._timeout, _let_through)
 
     def forget(self) -> None:
         if self._timer is not None:
@@ -81,6 +83,7 @@ class _Watch:
 # What the process has of it: signals belong to the process, however many deployments it runs.
 _watching: list[_Watch] = []
 _notices: dict[int, _Notice] = {}
+_held: set[int] = set()
 
 
 @contextlib.contextmanager
@@ -103,8 +106,7 @@ def noticing_signals(lifecycle: Lifecycle, timeout: float) -> Iterator[None]:
         _watching.remove(watch)
         if not _watching:
             _restore()
-            # What was held back, if anything, comes now.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            _let_through()
 
 
 def handler_behind(number: int) -> object:
@@ -119,10 +121,21 @@ def _ends_by_signal(handler: Handler) -> bool:
     """Tell whether the handler's owner raises the signal again when it has stopped, to end the process by it.
 
     uvicorn does, with Python's own action put back, and then nothing more would run. A host that knows no lifespan
-    events, as Django, has not stopped its deployments by then. Held back until they have, the signal still ends the
-    process; a second one means nothing to uvicorn.
+    events, as Django, has not stopped its deployments by then; the end of the event loop does. Held back until they
+    have, or twice the time of a drain is over, the signal still ends the process. A second SIGTERM means nothing to
+    uvicorn; a second SIGINT, by which it stops without waiting, is not held back.
     """
     return type(getattr(handler, "__self__", None)).__module__ == "uvicorn.server"
+
+
+def _hold_back(number: int) -> None:
+    _held.add(number)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (number,))  # of this thread, in which it is raised again
+
+
+def _let_through() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _held)
+    _held.clear()
 
 
 def _install() -> None:

@@ -54,10 +54,11 @@ class Exchange:
 
     `path` lies below the deployment's mount point; `headers` has lower-case names, the last value where one is
     repeated. `defaults` are added to the answer. `file` is the dashboard's file that let the request in without a key,
-    and that alone may answer it. `release` gives back the request's place among the concurrent ones.
+    and that alone may answer it; `opened` is the method and path that let it in so, where it was an open endpoint.
+    `release` gives back the request's place among the concurrent ones.
     """
 
-    __slots__ = ("_send", "defaults", "file", "headers", "path", "release", "request_id", "started", "status")
+    __slots__ = ("_send", "defaults", "file", "headers", "opened", "path", "release", "request_id", "started", "status")
 
     def __init__(
         self, send: Send, path: str, headers: dict[bytes, bytes], request_id: bytes, defaults: DefaultHeaders
@@ -70,7 +71,16 @@ class Exchange:
         self.started = False
         self.status = 0
         self.file: ASGIApp | None = None
+        self.opened: str | None = None
         self.release: Callable[[], None] | None = None
+
+    def let_in(self, scope: Scope) -> None:
+        """Let the request in without a key, as what it is now."""
+        self.opened = f"{scope.get('method')} {self.path}"
+
+    def is_let_in(self, scope: Scope, path: str) -> bool:
+        """False when middleware has made something else of a request that was let in for what it was."""
+        return self.opened is None or self.opened == f"{scope.get('method')} {path}"
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on to the server; the first one of an answer gets the headers all answers carry.

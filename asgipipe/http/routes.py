@@ -97,7 +97,7 @@ def table(applications: Mapping[tuple[str, str], ASGIApp]) -> Table:
 
 
 def path_pattern(template: str) -> re.Pattern[str]:
-    """Return the pattern of a path with `{name}` and `{name:path}`; Starlette's own lets a line break follow the end."""
+    """Return the pattern of a path with `{name}` and `{name:path}`; Starlette's lets a line break follow its end."""
     return re.compile(compile_path(template)[0].pattern.removesuffix("$") + r"\Z")
 
 

@@ -85,6 +85,13 @@ class BaseDeploymentAppRunner(ABC):
     def framework_endpoint(self, handler: Handler) -> ASGIApp:
         """Return the application for a handler that takes the framework's own request, response or dependency types."""
 
+    def as_app(self, value: object) -> ASGIApp | None:
+        """Return what sends a response of the framework's that is no ASGI application itself; None for other values.
+
+        A handler may return one without having declared it.
+        """
+        return None
+
     @abstractmethod
     def add_native_endpoint(self, spec: EndpointSpec, native: object) -> None:
         """Add a native object of the framework, at or below `self.complete(spec.path)`."""
@@ -208,6 +215,7 @@ class BaseDeploymentAppRunner(ABC):
             limits=Limits(settings.max_request_body_size, settings.receive_timeout, settings.request_timeout),
             run_in_thread=self.run_in_thread,
             framework_types=self.framework_types,
+            as_app=self.as_app,
         )
         documented = spec.extra_kwargs.get("include_in_schema", True)
         operation = bound.operation if documented else None
@@ -255,7 +263,8 @@ class BaseDeploymentAppRunner(ABC):
                 self.add_endpoint(endpoint, self.options_of(endpoint))
         # A native object may take all that is below its path, so those with longer paths come first.
         for spec, native in sorted(self._native, key=lambda one: -one[0].path.rstrip("/").count("/")):
-            with building(_place_of(spec)):
+            place = f"{_place_of(spec)} ({spec.handler})" if isinstance(spec.handler, str) else _place_of(spec)
+            with building(place):
                 self.add_native_endpoint(spec, native)
 
     # Middleware and the way of a request

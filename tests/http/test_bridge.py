@@ -68,6 +68,26 @@ def test_an_answer_in_pieces_is_streamed(last: bytes) -> None:
     run(test)
 
 
+@pytest.mark.parametrize("pieces", [[b"all"], [b"a", b"b"]])
+def test_after_its_answer_an_application_is_told_to_end(pieces: list[bytes]) -> None:
+    """An application may go on until `receive` says that the exchange is over; what it sent before is whole."""
+    ended = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await sending(START, *(piece(each, each != pieces[-1]) for each in pieces))(scope, receive, send)
+        assert (await receive())["type"] == "http.disconnect"
+        ended.set()
+
+    async def test() -> None:
+        answer = await bridge.answer(app, {}, body(b""))
+        got = answer.body if answer.chunks is None else b"".join([each async for each in answer.chunks])
+        assert got == b"".join(pieces)
+        await ended.wait()
+
+    run(test)
+
+
 def test_the_body_is_passed_on_as_it_is_asked_for() -> None:
     """Piece by piece, and after the last one the application waits for the client."""
 

@@ -7,11 +7,13 @@ from functools import partial
 from types import FrameType
 
 import pytest
+import uvicorn
 
 from asgipipe import Deployment
 from asgipipe.http.drain import noticing_signals
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.servers.application import ServedApplication
+from tests.http.wire import until
 
 received: list[int] = []
 
@@ -177,5 +179,39 @@ def test_a_deployment_notices_unless_a_server_of_ours_drains_it(served: bool) ->
         assert (signal.getsignal(signal.SIGTERM) == host) is served
         await deployment.stop()
         assert signal.getsignal(signal.SIGTERM) == host
+
+    asyncio.run(run())
+
+
+async def nothing(*_: object) -> None:
+    """Serve nothing."""
+
+
+def test_a_signal_that_uvicorn_raises_again_waits_for_the_deployments() -> None:
+    """uvicorn ends the process by it once it has stopped; what a host without lifespan has open is closed before."""
+    server = uvicorn.Server(uvicorn.Config(nothing))
+
+    async def run() -> None:
+        with ExitStack() as deployments:
+            with server.capture_signals():
+                deployments.enter_context(noticing_signals(Watched(), 3600))
+                signal.raise_signal(signal.SIGTERM)
+                assert server.should_exit
+            assert received == []
+        assert received == [signal.SIGTERM]
+
+    asyncio.run(run())
+
+
+def test_it_does_not_wait_for_ever() -> None:
+    """Twice the time of a drain later it comes, whether or not everything has stopped."""
+    server = uvicorn.Server(uvicorn.Config(nothing))
+
+    async def run() -> None:
+        with ExitStack() as deployments:
+            with server.capture_signals():
+                deployments.enter_context(noticing_signals(Watched(), 0.01))
+                signal.raise_signal(signal.SIGTERM)
+            await until(lambda: received == [signal.SIGTERM])
 
     asyncio.run(run())

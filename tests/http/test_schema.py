@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
 from enum import Enum
@@ -20,11 +20,14 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.core.result import Ok
 
-from asgipipe import EndpointSpec, step
+from asgipipe import Deployment, EndpointSpec, step
 from asgipipe.http.types import ASGIApp
 from asgipipe.settings import EndpointMethod
-from tests.conftest import lifespan
+from asgipipe.testing.lifespan import running
+from asgipipe.testing.subject import Form, assembled
 from tests.http.wire import Ask, deployed, reply
+from tests.reliability.served.guarded import natives
+from tests.reliability.sites import FLAVORS, subject_of
 
 KEY = "a-key"
 URL = "http://testserver"
@@ -116,6 +119,29 @@ DEPLOYMENTS: dict[str, tuple[Any, dict[str, object]]] = {
 }
 
 
+EMBEDDED = {"starlette": Form.INCLUDE, "fastapi": Form.INCLUDE, "django": Form.MOUNT, "quart": Form.INCLUDE}
+"""How each host has one; among the URLs of a Django project its protection against forgery answers first."""
+PLACES = [
+    *(pytest.param("starlette", Form.STANDALONE, case, id=f"starlette-{case}") for case in DEPLOYMENTS),
+    *(
+        pytest.param(flavor, Form.STANDALONE, case, id=f"{flavor}-{case}")
+        for flavor in FLAVORS[1:]
+        for case in ("a key and models", "a custom endpoint")
+    ),
+    *(pytest.param(flavor, form, "a custom endpoint", id=f"{flavor}-{form}") for flavor, form in EMBEDDED.items()),
+]
+"""Every deployment on the reference runner; with each runner those that ask most of the framework, and in a host."""
+
+
+def placed(flavor: str, form: Form, target: Any, given_settings: Mapping[str, object]) -> ASGIApp:
+    """Return a deployment in its place; native middleware makes the other frameworks see every request."""
+    pytest.importorskip(flavor)
+    own: dict[str, object] = {"deployment_app_runner_flavor": flavor}
+    if flavor != "starlette":
+        own["custom_middlewares"] = [{"middleware": natives(flavor).MIDDLEWARE, "native": True}]
+    return assembled(subject_of(flavor), form, Deployment(target, {**given_settings, **own}, layers=()))
+
+
 class InProcess:
     """Sends what `requests` would send to an ASGI application in this process."""
 
@@ -163,7 +189,7 @@ def _bytes(value: str | bytes) -> bytes:
 def answering(app: ASGIApp) -> Iterator[None]:
     """Let `app` answer whatever `requests` is used for; some checks of schemathesis open sessions of their own."""
     with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
-        context = lifespan(app)
+        context = running(app)
         runner.run(context.__aenter__())
         patch.setattr("requests.adapters.HTTPAdapter.send", InProcess(runner, app).send)
         yield
@@ -177,15 +203,15 @@ def document_at(root: str = "") -> dict[str, Any]:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:schemathesis", "ignore::DeprecationWarning:jsonschema")
 @pytest.mark.parametrize("mode", GenerationMode)
-@pytest.mark.parametrize("case", DEPLOYMENTS)
-def test_the_document_is_true(case: str, mode: GenerationMode) -> None:
+@pytest.mark.parametrize(("flavor", "form", "case"), PLACES)
+def test_the_document_is_true(flavor: str, form: Form, case: str, mode: GenerationMode) -> None:
     """For every operation: what the document allows is accepted, what it forbids is refused, and each answer has a
     documented status, content type, schema and headers.
     """
     target, given_settings = DEPLOYMENTS[case]
-    app = deployed(target, given_settings)
+    app = placed(flavor, form, target, given_settings)
     with answering(app):
-        schema = schemathesis.openapi.from_dict(document_at(str(given_settings.get("root_url_path", ""))))
+        schema = schemathesis.openapi.from_dict(document_at(f"{form.prefix}{given_settings.get('root_url_path', '')}"))
         headers = {"Authorization": f"Bearer {KEY}"} if "auth_key" in given_settings else {}
         for result in schema.get_all_operations():
             operation = cast("Ok[Any]", result).ok()
@@ -202,7 +228,9 @@ def test_the_document_is_true(case: str, mode: GenerationMode) -> None:
             def check(case: schemathesis.Case[Any]) -> None:
                 assume(not _has_whole_float(case.body))
                 key = {} if _is_negated(case, ParameterLocation.HEADER) else headers  # called in this turn
-                answer = case.call_and_validate(base_url=URL, headers=key, excluded_checks=[not_a_server_error])
+                answer = case.call_and_validate(
+                    base_url=URL + form.prefix, headers=key, excluded_checks=[not_a_server_error]
+                )
                 # A failed run is no failure of the server's: the document says so, and what it answers.
                 assert answer.status_code < 500 or answer.json()["success"] is False
 

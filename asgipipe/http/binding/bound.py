@@ -1,7 +1,7 @@
 """Typed handlers as ASGI applications."""
 
 import inspect
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -23,6 +23,9 @@ from asgipipe.http.problems import send_problem
 from asgipipe.http.responses import JSON, respond
 from asgipipe.http.turn import next_turn
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
+
+AsApp = Callable[[object], ASGIApp | None]
+"""Returns what sends a response of the web framework's; None for every other value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,14 @@ def bind(
     limits: Limits,
     run_in_thread: RunInThread,
     framework_types: tuple[type, ...] = (),
+    as_app: AsApp = lambda _: None,
 ) -> Bound:
     """Make a plain typed callable an ASGI application.
 
     Arguments come from the path, the query and the JSON body, by their types (see `parameters`). A result is sent as
-    JSON, None as `null`; an ASGI application, such as a response of Starlette's, is sent as it is; a generator's text
-    is streamed. Refusals and failures are problem documents (RFC 9457). Sync handlers run in `run_in_thread`.
+    JSON, None as `null`; an ASGI application, such as a response of Starlette's, is sent as it is, and so is what
+    `as_app` makes one of; a generator's text is streamed. Refusals and failures are problem documents (RFC 9457). Sync
+    handlers run in `run_in_thread`.
 
     Raises DefinitionError, naming the handler, the parameter and its type, for what cannot be served.
     """
@@ -68,13 +73,20 @@ def bind(
     read = read_handler(handler)
     arguments = Arguments(read_parameters(read, path, method))
     result = Result(read)
-    app = _Endpoint(read, arguments, result, limits, run_in_thread)
+    app = _Endpoint(read, arguments, result, limits, run_in_thread, as_app=as_app)
     return Bound(app, describe(name, read, arguments, result))
 
 
 class _Endpoint:
     def __init__(
-        self, handler: Handler, arguments: Arguments, result: Result, limits: Limits, run_in_thread: RunInThread
+        self,
+        handler: Handler,
+        arguments: Arguments,
+        result: Result,
+        limits: Limits,
+        run_in_thread: RunInThread,
+        *,
+        as_app: AsApp,
     ) -> None:
         self._handler = handler
         self._label = handler.label
@@ -82,6 +94,7 @@ class _Endpoint:
         self._result = result
         self._limits = limits
         self._run_in_thread = run_in_thread
+        self._as_app = as_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         tracked = _TrackedSend(send)
@@ -136,7 +149,7 @@ class _Endpoint:
             return await self._begin(AsyncChunks(cast(AsyncGenerator[object, None], value)))
         if inspect.isgenerator(value):
             return await self._begin(SyncChunks(cast(Generator[object, None, None], value), self._run_in_thread))
-        app = answering(value)
+        app = self._answering(value)
         if isinstance(app, StreamingResponse):
             app.body_iterator = guarded_items(self._label, app.body_iterator)
         if app is not None:
@@ -153,11 +166,20 @@ class _Endpoint:
         """Call a sync handler, and serialise its result here rather than on the event loop."""
         try:
             value = call()
-            if _is_plain(value):
+            if self._is_plain(value):
                 return _Dumped(self._result.dump(value))
         except BaseException as error:  # boundary: not every exception can leave a thread; raised again on the loop
             return _Raised(error)
         return value
+
+    def _is_plain(self, value: object) -> bool:
+        """Tell whether `value` is sent as JSON."""
+        if inspect.isawaitable(value) or isinstance(value, Generator | AsyncGenerator):
+            return False
+        return self._answering(value) is None
+
+    def _answering(self, value: object) -> ASGIApp | None:
+        return answering(value) or self._as_app(value)
 
     # Answers that are sent in pieces
 
@@ -209,10 +231,3 @@ class _Dumped:
 @dataclass(frozen=True, slots=True)
 class _Raised:
     error: BaseException
-
-
-def _is_plain(value: object) -> bool:
-    """Tell whether `value` is sent as JSON."""
-    if inspect.isawaitable(value) or isinstance(value, Generator | AsyncGenerator):
-        return False
-    return answering(value) is None

@@ -124,6 +124,21 @@ async def stream(label: str, first: bytes | None, chunks: Chunks, receive: Recei
         return
 
 
+async def while_connected(work: Awaitable[None], receive: Receive) -> None:
+    """Await `work`, which is interrupted wherever it waits when the client goes away."""
+    leash = asyncio.timeout(None)
+    try:
+        async with leash:
+            watcher = asyncio.create_task(_watch(receive, leash))
+            try:
+                await work
+            finally:
+                watcher.cancel()
+    except TimeoutError:
+        if not leash.expired():
+            raise
+
+
 async def guarded_items(label: str, items: AsyncIterable[T]) -> AsyncGenerator[T, None]:
     """Pass on the items of a response's body; what they raise leaves as HTTPError, as with `guarded`.
 

@@ -39,6 +39,7 @@ class Auth:
         if header[:7].lower() == b"bearer " and self._is_known(header[7:].strip()):
             return
         if self._open_list.is_open(scope, exchange):
+            exchange.let_in(scope)
             return
         if scope["type"] == "websocket":
             if self._is_known(_subprotocol_key(scope)):

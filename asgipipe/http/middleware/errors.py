@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from asgipipe.errors import HTTPError, InternalError
+from asgipipe.errors import HTTPError, InternalError, UnauthorizedError
 from asgipipe.http.body import ClientDisconnected
-from asgipipe.http.exchange import KEY, Exchange, exchange_of
+from asgipipe.http.exchange import KEY, Exchange, exchange_of, local_path
 from asgipipe.http.problems import refuse
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.pipelines.execution import traceback_of
@@ -63,13 +63,18 @@ class ErrorBoundaryMiddleware:
 
 
 class RefusalMiddleware:
-    """Answers refusals before they reach middleware of the user's, which sees answers and no exceptions of ours."""
+    """Answers refusals before they reach middleware of the user's, which sees answers and no exceptions of ours.
+
+    A request that was open before that middleware made another one of it is one of them.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            if not exchange_of(scope).is_let_in(scope, local_path(scope)):
+                raise UnauthorizedError
             await self.app(scope, receive, send)
         except HTTPError as error:
             if not exchange_of(scope).started:

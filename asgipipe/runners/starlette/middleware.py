@@ -9,9 +9,9 @@ from typing import Any, cast
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 
-from asgipipe.errors import DefinitionError
+from asgipipe.errors import DefinitionError, UnauthorizedError
 from asgipipe.http.binding.failure import failed
-from asgipipe.http.exchange import exchange_of
+from asgipipe.http.exchange import exchange_of, local_path
 from asgipipe.http.problems import refuse
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 from asgipipe.pipelines.callables import kind_of, name_of
@@ -76,6 +76,9 @@ class Innermost:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
+        if not exchange.is_let_in(scope, local_path(scope)):
+            await refuse(scope, send, UnauthorizedError())
+            return
         # What let the request in answers it, whatever route there is at its path.
         app = exchange.file or self._app
         ending: _Ending | None = scope.get(_ENDING)

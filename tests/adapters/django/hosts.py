@@ -76,7 +76,8 @@ async def on_init() -> None:
     note("start")
 
 
-def on_cleanup() -> None:
+async def on_cleanup() -> None:
+    await asyncio.sleep(0.5)  # longer than servers take to stop by themselves
     note("stop")
 
 

@@ -1,15 +1,18 @@
 """The Django app runner: what Django adds to a deployment, and what it leaves alone."""
 
+import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 pytest.importorskip("django")
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.urls import include, path, re_path, reverse
@@ -18,9 +21,10 @@ from django.views import View
 
 from asgipipe import Deployment
 from asgipipe.errors import DefinitionError
-from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 from asgipipe_django.application import DjangoApplication
-from tests.http.wire import Ask, Reply, ask, ask_app, handshake, invoke, websocket_scope
+from tests.conftest import PATIENCE, lifespan
+from tests.http.wire import Ask, Reply, ask, ask_app, handshake, http_scope, invoke, reply, websocket_scope
 from tests.runners.extras import BEARER, KEY, hello, plain_app
 
 FLAVOR = {"deployment_app_runner_flavor": "django"}
@@ -94,6 +98,30 @@ def test_handlers_get_djangos_request() -> None:
     assert replies[2].json() == {"length": 3_000_000}
     assert replies[3].json()["route"].startswith("^files/")
     assert (replies[4].body, replies[4].complete) == (b"ab", True)
+
+
+def loose_response(code: int = 201):  # type: ignore[no-untyped-def]  # that is the point
+    return HttpResponse("made", status=code)
+
+
+async def loose_pieces():  # type: ignore[no-untyped-def]  # that is the point
+    return streamed(HttpRequest())
+
+
+def declared_response() -> HttpResponse:
+    return HttpResponse("made", status=201)
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_responses_of_djangos_need_no_request_and_no_annotation(through: bool) -> None:
+    """Of a handler with typed arguments too; on the short way and through Django the answer is the same."""
+    endpoints = get("/undeclared", loose_response), get("/pieces", loose_pieces), get("/declared", declared_response)
+    made = django(*endpoints, app_extensions=[{"extension": lambda app_runner: None}] if through else [])
+    asked = Ask(path="/undeclared", scope={"query_string": b"code=202"}), Ask(path="/pieces"), Ask(path="/declared")
+    one, pieces, two = ask(hello, made, *asked)
+    assert (one.status, one.body, one.header(b"content-length")) == (202, b"made", b"4")
+    assert (pieces.status, pieces.body, pieces.complete) == (200, b"ab", True)
+    assert (two.status, two.body, two.header(b"content-length")) == (201, b"made", b"4")
 
 
 @pytest.mark.parametrize(
@@ -413,3 +441,51 @@ def test_sync_views_run_in_the_deployments_threads() -> None:
     assert own.body.startswith(b"asgipipe-hello")
     around = django(native("/t", thread), custom_middlewares=[{"middleware": Passing, "native": True}])
     assert not ask(hello, around, Ask(path="/t"))[0].body.startswith(b"asgipipe-hello")
+
+
+def test_sync_code_of_one_request_does_not_wait_for_that_of_another() -> None:
+    """What async handlers call by `sync_to_async` has a thread for each request, as in Django."""
+    meeting = threading.Barrier(2)
+
+    async def met(request: HttpRequest) -> int:
+        return await sync_to_async(meeting.wait)(PATIENCE)
+
+    app = Deployment(hello, django(get("/met", met)), layers=()).asgi_app
+
+    async def main() -> list[Reply]:
+        async with lifespan(app):
+            return await asyncio.gather(*(reply(app, Ask(path="/met")) for _ in range(2)))
+
+    assert sorted(each.body for each in asyncio.run(main())) == [b"0", b"1"]
+
+
+def test_a_stream_ends_when_its_client_leaves() -> None:
+    """That of a response which nobody declared is closed at the disconnect."""
+    closed = asyncio.Event()
+
+    async def ticks() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "tick"
+                await asyncio.sleep(0)
+        finally:
+            closed.set()
+
+    async def undeclared():  # type: ignore[no-untyped-def]  # that is the point
+        return StreamingHttpResponse(ticks())
+
+    app = Deployment(hello, django(get("/ticks", undeclared)), layers=()).asgi_app
+
+    async def main() -> None:
+        inbox: asyncio.Queue[Message] = asyncio.Queue()
+        inbox.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+
+        async def send(message: Message) -> None:
+            if message.get("body"):
+                inbox.put_nowait({"type": "http.disconnect"})
+
+        async with lifespan(app):
+            await asyncio.wait_for(app(http_scope(Ask(path="/ticks")), inbox.get, send), PATIENCE)
+            await asyncio.wait_for(closed.wait(), PATIENCE)
+
+    asyncio.run(main())

@@ -23,6 +23,8 @@ from tests.conftest import PATIENCE, free_port
 GUNICORN = ("-m", "gunicorn", "-b", "127.0.0.1:{port}", "--no-control-socket")
 WORKER = ("-k", "uvicorn_worker.UvicornWorker")
 SERVERS = {
+    "uvicorn-plain": ("-m", "uvicorn", "shop.asgi:django", "--port", "{port}"),
+    "gunicorn-uvicorn-worker-plain": (*GUNICORN, *WORKER, "shop.asgi:django"),
     "uvicorn": ("-m", "uvicorn", "shop.asgi:included", "--port", "{port}"),
     "gunicorn-uvicorn-worker": (*GUNICORN, *WORKER, "shop.asgi:included"),
     "gunicorn-sync": (*GUNICORN, "-w", "2", "shop.wsgi"),

@@ -34,6 +34,12 @@ async def connected(
     outbox: asyncio.Queue[Message] = asyncio.Queue()
     scope = {**websocket_scope(Ask(path=path, headers=headers), extensions=extensions), "scheme": "ws"}
     inbox.put_nowait({"type": "websocket.connect"})
-    task = asyncio.ensure_future(asyncio.wait_for(app(scope, inbox.get, outbox.put), PATIENCE))
+
+    async def send(message: Message) -> None:
+        await outbox.put(message)
+        if message["type"] in {"websocket.close", "websocket.http.response.body"} and not message.get("more_body"):
+            await inbox.put({"type": "websocket.disconnect", "code": message.get("code", 1006)})
+
+    task = asyncio.ensure_future(asyncio.wait_for(app(scope, inbox.get, send), PATIENCE))
     yield Socket(inbox, outbox, task)
     await task

@@ -8,11 +8,12 @@ import pytest
 
 pytest.importorskip("quart")
 
-from quart import Quart, Request, Websocket
+from quart import Quart, Request, Response, Websocket
+from werkzeug import Response as WerkzeugResponse
 
 from asgipipe import Deployment
 from asgipipe.errors import DefinitionError, StartupError
-from asgipipe.http.types import ASGIApp, Message, Scope
+from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 from asgipipe_quart import QuartAppRunner
 from tests.adapters.quart import samples
 from tests.adapters.quart.samples import BEARER, KEY, hello
@@ -129,6 +130,46 @@ def test_a_handler_gets_the_request() -> None:
     assert named.json() == {"name": "x", "rest": "none", "method": "GET"}
     assert both.json() == {"name": "x", "rest": "y/z", "method": "GET"}
     assert ambient.body == b"GET /told"
+
+
+def test_a_body_in_pieces_is_read_as_it_comes() -> None:
+    """A handler with the request gets all of it, and one that is too large is 413, on either way."""
+    made = deployment({"path": "/shouted", "handler": samples.shouted}, max_request_body_size=5)
+    for chunks in ([b"abc"], [b"ab", b"c"], [b"", b"abc"]):
+        assert ask_one(made, Ask("POST", "/shouted", chunks=chunks)).body == b"ABC"
+    for chunks in ([b"abcdef"], [b"abc", b"def"]):
+        assert ask_one(made, Ask("POST", "/shouted", chunks=chunks)).problem["status"] == 413
+
+
+def test_what_a_hook_puts_around_the_application_is_around_handlers() -> None:
+    """Quart's users replace `asgi_app`; the short way ends there."""
+    seen: list[str] = []
+
+    def surround(app_runner: QuartAppRunner) -> None:
+        inner = app_runner.asgi_app.asgi_app
+
+        async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+            seen.append(scope["path"])
+            await inner(scope, receive, send)
+
+        app_runner.asgi_app.asgi_app = outer  # type: ignore[method-assign]
+
+    assert ask_one(deployment(TELLING, startup_hook=surround), "/told").body == b"GET /told"
+    assert seen == ["/told"]
+
+
+@pytest.mark.parametrize("response", [Response, WerkzeugResponse])
+@pytest.mark.parametrize("through", [False, True])
+def test_a_response_need_not_be_declared(response: type, through: bool) -> None:
+    """Of a handler with typed arguments; on the short way and through Quart the answer is the same."""
+
+    def undeclared(code: int = 201):  # type: ignore[no-untyped-def]  # that is the point
+        return response("made", status=code)
+
+    extensions = [{"extension": through_framework}] if through else []
+    made = deployment({"path": "/made", "method": "GET", "handler": undeclared}, app_extensions=extensions)
+    answered = ask_one(made, Ask(path="/made", scope={"query_string": b"code=202"}))
+    assert (answered.status, answered.body, answered.header(b"content-length")) == (202, b"made", b"4")
 
 
 def test_sync_handlers_run_in_the_deployments_threads() -> None:
@@ -314,8 +355,10 @@ def test_a_run_goes_on_when_its_client_leaves() -> None:
     asyncio.run(main())
 
 
-def test_a_stream_ends_when_its_client_leaves() -> None:
-    """A generator behind Quart is closed at the disconnect, and nothing of the request is left."""
+@pytest.mark.parametrize("through", [False, True])
+@pytest.mark.parametrize("kind", ["generator", "undeclared", "request"])
+def test_a_stream_ends_when_its_client_leaves(kind: str, through: bool) -> None:
+    """It is closed at the disconnect, whoever made it and whichever way it goes, and nothing of the request is left."""
     closed = asyncio.Event()
 
     async def ticks() -> AsyncIterator[str]:
@@ -326,9 +369,16 @@ def test_a_stream_ends_when_its_client_leaves() -> None:
         finally:
             closed.set()
 
+    async def undeclared():  # type: ignore[no-untyped-def]  # that is the point
+        return Response(ticks())
+
+    async def takes_request(request: Request) -> Response:
+        return Response(ticks())
+
     async def main() -> None:
-        spec = {"path": "/ticks", "method": "GET", "handler": ticks}
-        made = deployment(spec, app_extensions=[{"extension": through_framework}])
+        handler = {"generator": ticks, "undeclared": undeclared, "request": takes_request}[kind]
+        extensions = [{"extension": through_framework}] if through else []
+        made = deployment({"path": "/ticks", "method": "GET", "handler": handler}, app_extensions=extensions)
         inbox: asyncio.Queue[Message] = asyncio.Queue()
         inbox.put_nowait({"type": "http.request", "body": b"", "more_body": False})
         pieces = 0

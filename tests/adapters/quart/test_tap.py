@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("quart")
 
-from asgipipe.http.types import Message
-from asgipipe_quart.tap import Tap
+from asgipipe.http.types import Message, Receive, Scope, Send
+from asgipipe_quart.tap import Tap, Tapped
 from tests.http.wire import until
 
 LIMIT = 10
@@ -20,6 +20,7 @@ class Line:
     def __init__(self, *messages: Message | Exception) -> None:
         self._messages = list(messages)
         self.for_quart: list[Message] = []
+        self.sent: list[Message] = []
         self.taken = 0
         self.tap = Tap(self._next, self._send, LIMIT)
 
@@ -29,13 +30,15 @@ class Line:
 
     async def _next(self) -> Message:
         self.taken += 1
+        if not self._messages:
+            await asyncio.Event().wait()
         message = self._messages.pop(0)
         if isinstance(message, Exception):
             raise message
         return message
 
     async def _send(self, message: Message) -> None:
-        raise AssertionError("nothing is sent here")
+        self.sent.append(message)
 
 
 def piece(body: bytes, *, more: bool = True) -> Message:
@@ -43,6 +46,9 @@ def piece(body: bytes, *, more: bool = True) -> Message:
 
 
 LEFT: Message = {"type": "http.disconnect"}
+
+
+END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 def told(scenario: Coroutine[object, object, None]) -> None:
@@ -149,5 +155,71 @@ def test_hanging_up_is_a_disconnect() -> None:
         await asyncio.sleep(0)
         line.tap.hang_up()
         assert await waiting == LEFT
+
+    told(scenario())
+
+
+def test_quart_reads_no_further_after_its_answer() -> None:
+    """Whether it reads already or not yet; what took the connection learns that the answer is over."""
+
+    async def scenario() -> None:
+        line = Line()
+        line.tap.take()
+        reading, waiting = asyncio.ensure_future(line.tap.for_quart()), asyncio.ensure_future(line.tap.receive())
+        await until(lambda: line.taken)
+        await line.tap.from_quart({**END, "more_body": True})
+        assert not reading.done()
+        await line.tap.from_quart(END)
+        assert await waiting == LEFT
+        await until(reading.cancelled)
+        with pytest.raises(asyncio.CancelledError):
+            await line.tap.for_quart()
+        assert (line.taken, len(line.sent)) == (1, 2)
+
+    told(scenario())
+
+
+def test_quart_reads_no_further_after_its_view() -> None:
+    """A WebSocket's view may end without a word to its client."""
+
+    async def scenario() -> None:
+        line = Line()
+        reading = asyncio.ensure_future(line.tap.for_quart())
+
+        async def view() -> None:
+            line.tap.end_with_view()
+            await until(lambda: line.taken)
+
+        await asyncio.create_task(view())
+        await until(reading.cancelled)
+
+    told(scenario())
+
+
+def test_the_opening_of_a_websocket_is_for_quart() -> None:
+    """A view that is quick to take the connection gives its application an opening of its own."""
+
+    async def scenario() -> None:
+        line = Line({"type": "websocket.connect"}, {"type": "websocket.receive", "text": "one"})
+        line.tap.take()
+        reading = asyncio.ensure_future(line.read_as_quart())
+        assert (await line.tap.receive())["text"] == "one"
+        assert line.for_quart == [{"type": "websocket.connect"}]
+        reading.cancel()
+
+    told(scenario())
+
+
+@pytest.mark.parametrize("errors", [[LookupError("one")], [LookupError("one"), ValueError("two")]])
+def test_a_single_error_comes_as_it_is(errors: list[Exception]) -> None:
+    """Quart's tasks are a group from 0.23 on, but what refuses a body is a single error; several stay together."""
+
+    async def quart(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ExceptionGroup("of its tasks", errors)
+
+    async def scenario() -> None:
+        line = Line()
+        with pytest.raises(LookupError if len(errors) == 1 else ExceptionGroup):
+            await Tapped(quart, LIMIT)({"type": "http"}, line.tap.receive, line.tap.send)
 
     told(scenario())

@@ -1,7 +1,7 @@
 """A deployment with a key and a route of every kind, one of each kind open.
 
 The environment variable FLAVOR names the app runner; the routes that are its framework's own are in `natives`. What
-needs the key answers a text that begins with `closed`.
+needs the key answers a text with CLOSED in it.
 """
 
 import asyncio
@@ -12,10 +12,9 @@ from typing import Protocol, cast
 
 from asgipipe import BaseDeploymentAppRunner, pipeline
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from tests.reliability.served.texts import CLOSED
 
 KEY = "canary-0123456789"
-CLOSED = "closed"
-OPEN = "open"
 
 
 class Natives(Protocol):
@@ -24,6 +23,8 @@ class Natives(Protocol):
     ENDPOINTS: list[dict[str, object]]
     MIDDLEWARE: object
     """A native middleware that changes nothing."""
+    READING: list[object]
+    """Handlers of the framework's kind for POST, which read what it takes apart."""
 
     def extend(self, app_runner: BaseDeploymentAppRunner) -> None:
         """Add `/extended` and `/extended/{name}`, and put a closed route before the open endpoint at `/taken`."""
@@ -42,15 +43,19 @@ def closed(name: str = "") -> str:
     return f"{CLOSED} {name}"
 
 
+def fails() -> str:
+    raise LookupError(CLOSED)
+
+
 def opened(name: str = "") -> str:
-    return f"{OPEN} {name}"
+    return f"open {name}"
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Echo what a WebSocket sends, and fail at `fail`."""
     if scope["type"] != "websocket":
         await send({"type": "http.response.start", "status": 426, "headers": []})
-        await send({"type": "http.response.body", "body": CLOSED.encode()})
+        await send({"type": "http.response.body", "body": b"a WebSocket"})
         return
     await receive()
     await send({"type": "websocket.accept"})
@@ -73,7 +78,9 @@ def endpoints(flavor: str) -> list[dict[str, object]]:
     get: dict[str, object] = {"method": "GET"}
     own: list[dict[str, object]] = [
         {"path": "/closed", "handler": closed, **get},
+        {"path": "/fails", "handler": fails, **get},
         {"path": "/open", "handler": opened, "auth_required": False, **get},
+        {"path": "/open", "handler": closed},
         {"path": "/taken", "handler": opened, "auth_required": False, **get},
         {"path": "/closed/{name}", "handler": closed, **get},
         {"path": "/closed/{name}/tail", "handler": closed, **get},
@@ -111,4 +118,6 @@ async def work(number: int = 1) -> int:
     return number
 
 
-guarded = pipeline(settings=settings_of(os.environ.get("FLAVOR", "starlette"), through=bool(os.environ.get("THROUGH"))))(work)
+guarded = pipeline(
+    settings=settings_of(os.environ.get("FLAVOR", "starlette"), through=bool(os.environ.get("THROUGH")))
+)(work)

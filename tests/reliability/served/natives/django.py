@@ -1,21 +1,31 @@
 """URL patterns and views of Django's own."""
 
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any
 
 from asgiref.sync import markcoroutinefunction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.utils.regex_helper import normalize
+from django.views.decorators.http import require_safe
 
 from asgipipe import BaseDeploymentAppRunner
 from asgipipe_django.application import DjangoApplication
+from asgipipe_django.patterns import BELOW
+from tests.reliability.served.texts import CLOSED
 
 
+@require_safe
 async def closed(request: HttpRequest, name: str = "") -> HttpResponse:
-    return HttpResponse(f"closed {request.path} {name}")
+    return HttpResponse(f"{CLOSED} {request.path} {name}")
 
 
+def fails(request: HttpRequest) -> HttpResponse:
+    raise LookupError(CLOSED)
+
+
+@require_safe
 def opened(request: HttpRequest) -> HttpResponse:
     return HttpResponse("open")
 
@@ -33,13 +43,26 @@ class Passing:
         return response
 
 
+async def reading(request: HttpRequest) -> HttpResponse:
+    """Read all that the framework takes apart."""
+    read = [request.POST, request.FILES, request.GET, request.COOKIES, request.headers, request.get_full_path()]
+    return HttpResponse(str(len(read)))
+
+
+def body(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(request.body, content_type="text/plain", headers={"x-host": request.get_host()})
+
+
 MIDDLEWARE = Passing
+READING: list[object] = [reading, body]
 
 ENDPOINTS: list[dict[str, object]] = [
     {"path": "/native-closed", "handler": closed, "native": True},
     {"path": "/native-open", "handler": opened, "native": True, "auth_required": False},
     {"path": "/mount-closed", "handler": [path("", include([path("inside", closed)]))], "native": True},
     {"path": "/mount-open", "handler": [path("inside", opened)], "native": True, "auth_required": False},
+    {"path": "/typed-fails", "handler": fails, "method": "GET"},
+    {"path": "/native-fails", "handler": fails, "native": True},
     {"path": "/typed-closed/{name}", "handler": closed, "method": "GET"},
     {"path": "/typed-open", "handler": opened, "method": "GET", "auth_required": False},
 ]
@@ -63,4 +86,14 @@ def _paths(patterns: Iterable[URLPattern | URLResolver]) -> Iterable[str]:
         below = _paths(one.url_patterns) if isinstance(one, URLResolver) else [""]
         for rest in list(below):
             for text, names in normalize(one.pattern.regex.pattern):
-                yield text % dict.fromkeys(names, "x") + rest
+                yield text % {name: "" if name == BELOW else "x" for name in names} + rest
+
+
+class Elsewhere(Passing):
+    """Has all requests answered by other URLs, as a project with a URL configuration for each host does."""
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        urls = ModuleType("urls")
+        urls.__dict__["urlpatterns"] = [re_path("", closed)]
+        request.urlconf = urls
+        return await super().__call__(request)

@@ -1,19 +1,34 @@
 """Routes of FastAPI's own."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
+from fastapi import (
+    APIRouter,
+    Cookie,
+    Depends,
+    FastAPI,
+    File,
+    Form,
+    Header,
+    Query,
+    Request,
+    UploadFile,
+    WebSocket,
+)
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 
 from asgipipe import BaseDeploymentAppRunner
 from tests.reliability.served.natives import starlette
 from tests.reliability.served.natives.starlette import MIDDLEWARE, filled
+from tests.reliability.served.texts import CLOSED
 
-__all__ = ["ENDPOINTS", "MIDDLEWARE", "extend", "samples"]
+__all__ = ["ENDPOINTS", "MIDDLEWARE", "READING", "extend", "samples"]
 
 
 async def nothing() -> str:
@@ -21,7 +36,11 @@ async def nothing() -> str:
 
 
 async def closed(request: Request) -> PlainTextResponse:
-    return PlainTextResponse(f"closed {request.url.path}")
+    return PlainTextResponse(f"{CLOSED} {request.url.path}")
+
+
+async def fails(request: Request) -> PlainTextResponse:
+    raise LookupError(CLOSED)
 
 
 async def opened() -> PlainTextResponse:
@@ -29,7 +48,7 @@ async def opened() -> PlainTextResponse:
 
 
 async def depends(name: str, given: Annotated[str, Depends(nothing)]) -> str:
-    return f"closed {name}{given}"
+    return f"{CLOSED} {name}{given}"
 
 
 async def depends_too(given: Annotated[str, Depends(nothing)]) -> str:
@@ -39,6 +58,32 @@ async def depends_too(given: Annotated[str, Depends(nothing)]) -> str:
 async def socket(websocket: WebSocket) -> None:
     await websocket.accept()
     await websocket.close()
+
+
+class Nested(BaseModel):
+    items: list[float] = []
+    more: "Nested | None" = None
+
+
+async def reading(
+    request: Request,
+    body: Nested,
+    number: Annotated[int, Query(alias="mode")] = 0,
+    accept: Annotated[datetime | None, Header()] = None,
+    session: Annotated[int, Cookie()] = 0,
+) -> Nested:
+    """Read all that the framework takes apart."""
+    assert request.url.path
+    return body
+
+
+async def form(
+    request: Request, count: Annotated[int, Form()], file: Annotated[UploadFile | None, File()] = None
+) -> str:
+    return f"{count} {request.base_url.netloc}"
+
+
+READING: list[object] = [reading, form]
 
 
 def router(path: str, answer: object, *, nested: bool = False) -> APIRouter:
@@ -69,6 +114,8 @@ ENDPOINTS: list[dict[str, object]] = [
     },
     {"path": "/typed-closed/{name}", "handler": depends, "method": "GET"},
     {"path": "/typed-open", "handler": depends_too, "method": "GET", "auth_required": False},
+    {"path": "/typed-fails", "handler": fails, "method": "GET"},
+    {"path": "/native-fails", "handler": router("", fails), "native": True},
     {"path": "/native-socket", "handler": with_socket(), "native": True},
 ]
 

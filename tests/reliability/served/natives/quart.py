@@ -6,10 +6,19 @@ from quart import Blueprint, Quart, Request, Response, websocket
 from quart.routing import QuartRule
 
 from asgipipe import BaseDeploymentAppRunner
+from tests.reliability.served.texts import CLOSED
 
 
 async def closed(name: str = "") -> str:
-    return f"closed {name}"
+    return f"{CLOSED} {name}"
+
+
+async def fails() -> str:
+    raise LookupError(CLOSED)
+
+
+async def typed_fails(request: Request) -> Response:
+    raise LookupError(CLOSED)
 
 
 async def opened() -> str:
@@ -17,7 +26,7 @@ async def opened() -> str:
 
 
 async def typed_closed(request: Request, name: str) -> Response:
-    return Response(f"closed {name}{request.path}")
+    return Response(f"{CLOSED} {name}{request.path}")
 
 
 async def typed_open(request: Request) -> Response:
@@ -45,7 +54,18 @@ def passing(response: Response) -> Response:
     return response
 
 
+async def reading(request: Request) -> Response:
+    """Read all that the framework takes apart."""
+    read = [await request.form, await request.files, request.args, request.cookies, request.url, request.host]
+    return Response(str(len(read)))
+
+
+async def posted(request: Request) -> Response:
+    return Response(ascii(await request.get_json()))
+
+
 MIDDLEWARE = passing
+READING: list[object] = [reading, posted]
 
 ENDPOINTS: list[dict[str, object]] = [
     {"path": "/native-closed", "handler": blueprint("native_closed", "/native-closed", closed), "native": True},
@@ -64,6 +84,8 @@ ENDPOINTS: list[dict[str, object]] = [
     },
     {"path": "/typed-closed/{name}", "handler": typed_closed, "method": "GET"},
     {"path": "/typed-open", "handler": typed_open, "method": "GET", "auth_required": False},
+    {"path": "/typed-fails", "handler": typed_fails, "method": "GET"},
+    {"path": "/native-fails", "handler": blueprint("native_fails", "/native-fails", fails), "native": True},
     {"path": "/native-socket", "handler": with_socket(), "native": True},
 ]
 

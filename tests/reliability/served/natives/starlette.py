@@ -10,10 +10,15 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from asgipipe import BaseDeploymentAppRunner
+from tests.reliability.served.texts import CLOSED
 
 
 async def closed(request: Request) -> Response:
-    return PlainTextResponse(f"closed {request.url.path}")
+    return PlainTextResponse(f"{CLOSED} {request.url.path}")
+
+
+async def fails(request: Request) -> Response:
+    raise LookupError(CLOSED)
 
 
 async def opened(request: Request) -> Response:
@@ -29,7 +34,15 @@ async def passing(request: Request, call_next: Callable[[Request], Awaitable[Res
     return await call_next(request)
 
 
+async def reading(request: Request) -> Response:
+    """Read all that the framework takes apart."""
+    form = await request.form()
+    read = [request.url.path, request.base_url.netloc, request.query_params, request.cookies, form]
+    return PlainTextResponse(str(len(read)))
+
+
 MIDDLEWARE = passing
+READING: list[object] = [reading]
 
 ENDPOINTS: list[dict[str, object]] = [
     {"path": "/native-closed", "handler": Route("/native-closed", closed), "native": True},
@@ -43,6 +56,8 @@ ENDPOINTS: list[dict[str, object]] = [
     },
     {"path": "/typed-closed/{name}", "handler": closed, "method": "GET"},
     {"path": "/typed-open", "handler": opened, "method": "GET", "auth_required": False},
+    {"path": "/typed-fails", "handler": fails, "method": "GET"},
+    {"path": "/native-fails", "handler": Route("/native-fails", fails), "native": True},
     {"path": "/native-socket", "handler": WebSocketRoute("/native-socket", socket), "native": True},
 ]
 
