@@ -110,7 +110,7 @@ class DeploymentQuart(Quart):
         try:
             result = await self._route()
         except Exception as error:  # boundary: middleware sees answers, and no exceptions of the views it is around
-            result = await self.handle_user_exception(*_context(), error)
+            result = await self.handle_user_exception(*_in_context(error))
         await send_response(await self.make_response(result), send)
 
     # Routes
@@ -149,7 +149,7 @@ class DeploymentQuart(Quart):
             provide_automatic_options = getattr(view_func, "provide_automatic_options", None) or False
         super().add_url_rule(rule, endpoint, view_func, provide_automatic_options, **options)
 
-    async def dispatch_request(self, *_: object) -> Any:  # see `_context`
+    async def dispatch_request(self, *_: object) -> Any:  # see `_in_context`
         if self._inner is not None:
             scope = cast(Scope, quart.request.scope)
             return await answered(ErrorBoundaryMiddleware(self._inner, ()), scope)
@@ -170,7 +170,7 @@ class DeploymentQuart(Quart):
             return await answered(self._fallback, scope)
         if not getattr(request.url_rule, "tapped", False):
             tap_of(scope).leave()
-        return await super().dispatch_request(*_context())
+        return await super().dispatch_request(*_in_context())
 
     def raise_routing_exception(self, request: BaseRequestWebsocket) -> NoReturn:
         error = request.routing_exception
@@ -254,9 +254,9 @@ async def _refused_socket(websocket: Any, error: HTTPError) -> AnyResponse | Non
     return None
 
 
-def _context() -> tuple[Any, ...]:
-    """Return what Quart's methods take before anything else: the context of the request from 0.23 on, else nothing."""
-    return (app_ctx._get_current_object(),) if hasattr(AppContext, "has_request") else ()
+def _in_context(*arguments: Any) -> tuple[Any, ...]:
+    """Return what a method of Quart's is called with: from 0.23 on the context of the request is before the rest."""
+    return (app_ctx._get_current_object(), *arguments) if hasattr(AppContext, "has_request") else arguments
 
 
 def _scope() -> Scope:

@@ -3,7 +3,9 @@
     signal ─► refuse new runs (503, Retry-After; /ready is 503)
            ─► the handler that was there before, at once
            ─► `drain_timeout` later, cancel what still runs
-           ─► where the signal itself would end the process: not before deployments have stopped
+
+A deployment that a request started has nobody to stop it: its host knows no lifespan events, as Django. So it stops
+itself, and the handler that was there before is called when it has; a second signal goes to that at once.
 
 The signal itself only sets flags. Handlers are Python's own (`signal.signal`), so they are in the main thread or
 nowhere, and only in front of one that can be called: a signal that ends the process at once leaves nothing to drain.
@@ -20,8 +22,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from asgipipe.http.lifecycle import Lifecycle
+from asgipipe.pipelines.execution import traceback_of
 
 logger = logging.getLogger("asgipipe")
+
+_ABANDON_TIME = 0.3
+"""Seconds that cancelled runs have to answer their clients."""
 
 _SIGNALS = (int(signal.SIGTERM), int(signal.SIGINT))
 
@@ -36,13 +42,22 @@ class _Notice:
 
     def __init__(self, previous: Handler) -> None:
         self.previous = previous
+        self._task: asyncio.Task[None] | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        for watch in tuple(_watching):
-            watch.notice(number)
-        if _watching and number == signal.SIGTERM and _ends_by_signal(self.previous):
-            _hold_back(number)
-        self.previous(number, frame)
+        alone = [watch for watch in tuple(_watching) if watch.notice(number) and watch.is_alone]
+        if alone:
+            alone[0].loop.call_soon_threadsafe(self._stop, alone, number)
+        else:
+            self.previous(number, frame)
+
+    def _stop(self, alone: "list[_Watch]", number: int) -> None:
+        self._task = alone[0].loop.create_task(self._pass_on(alone, number))
+
+    async def _pass_on(self, alone: "list[_Watch]", number: int) -> None:
+        for watch in alone:
+            await watch.stop()
+        self.previous(number, None)
 
 
 class _Watch:
@@ -51,29 +66,44 @@ class _Watch:
     def __init__(self, lifecycle: Lifecycle, timeout: float) -> None:
         self._lifecycle = lifecycle
         self._timeout = timeout
-        self._loop = asyncio.get_running_loop()
         self._noticed = False
         self._timer: asyncio.TimerHandle | None = None
         self._abandoning: asyncio.Task[None] | None = None
+        self.loop = asyncio.get_running_loop()
 
-    def notice(self, number: int) -> None:
-        if self._noticed:
-            return
+    @property
+    def is_alone(self) -> bool:
+        """True when nobody but a request has started the deployment."""
+        return not self._lifecycle.held
+
+    def notice(self, number: int) -> bool:
+        """Begin to drain, and return True; False when that has happened, or there is no event loop any more."""
+        if self._noticed or self.loop.is_closed():
+            return False
         self._noticed = True
         self._lifecycle.begin_drain()
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._begin, number)
+        self.loop.call_soon_threadsafe(self._begin, number)
+        return True
+
+    async def stop(self) -> None:
+        """Wait until nothing is in flight, or what is has been cancelled, and stop the deployment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout + _ABANDON_TIME):
+                await self._lifecycle.drained()
+        try:
+            await self._lifecycle.stop()
+        except Exception as error:  # boundary: hooks are user code; the process is to end all the same
+            logger.error("a deployment did not stop cleanly\n%s", traceback_of(error))
 
     def _begin(self, number: int) -> None:
         name, active = signal.Signals(number).name, self._lifecycle.active
         logger.info("%s: draining, %d in flight, %g s at most", name, active, self._timeout)
-        self._timer = self._loop.call_later(self._timeout, self._end)
+        self._timer = self.loop.call_later(self._timeout, self._end)
 
     def _end(self) -> None:
         if self._lifecycle.active:
             logger.warning("%d still in flight after %g s: cancelled", self._lifecycle.active, self._timeout)
-            self._abandoning = self._loop.create_task(self._lifecycle.abandon())
-        self._timer = self._loop.call_later(self._timeout, _let_through)
+            self._abandoning = self.loop.create_task(self._lifecycle.abandon())
 
     def forget(self) -> None:
         if self._timer is not None:
@@ -83,7 +113,6 @@ class _Watch:
 # What the process has of it: signals belong to the process, however many deployments it runs.
 _watching: list[_Watch] = []
 _notices: dict[int, _Notice] = {}
-_held: set[int] = set()
 
 
 @contextlib.contextmanager
@@ -106,7 +135,6 @@ def noticing_signals(lifecycle: Lifecycle, timeout: float) -> Iterator[None]:
         _watching.remove(watch)
         if not _watching:
             _restore()
-            _let_through()
 
 
 def handler_behind(number: int) -> object:
@@ -115,27 +143,6 @@ def handler_behind(number: int) -> object:
     while isinstance(handler, _Notice):
         handler = handler.previous
     return handler
-
-
-def _ends_by_signal(handler: Handler) -> bool:
-    """Tell whether the handler's owner raises the signal again when it has stopped, to end the process by it.
-
-    uvicorn does, with Python's own action put back, and then nothing more would run. A host that knows no lifespan
-    events, as Django, has not stopped its deployments by then; the end of the event loop does. Held back until they
-    have, or twice the time of a drain is over, the signal still ends the process. A second SIGTERM means nothing to
-    uvicorn; a second SIGINT, by which it stops without waiting, is not held back.
-    """
-    return type(getattr(handler, "__self__", None)).__module__ == "uvicorn.server"
-
-
-def _hold_back(number: int) -> None:
-    _held.add(number)
-    signal.pthread_sigmask(signal.SIG_BLOCK, (number,))  # of this thread, in which it is raised again
-
-
-def _let_through() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _held)
-    _held.clear()
 
 
 def _install() -> None:

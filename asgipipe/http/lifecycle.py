@@ -51,6 +51,11 @@ class Lifecycle:
     def started(self) -> bool:
         return self.state is State.STARTED
 
+    @property
+    def held(self) -> bool:
+        """True when somebody has called `start`, and so will call `stop`."""
+        return self._holders > 0
+
     async def start(self) -> object:
         """Start unless that has happened, and return what the resources gave. Raises whatever the start raised."""
         value = await self.ensure_started()

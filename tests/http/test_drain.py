@@ -7,11 +7,10 @@ from functools import partial
 from types import FrameType
 
 import pytest
-import uvicorn
 
 from asgipipe import Deployment
 from asgipipe.http.drain import noticing_signals
-from asgipipe.http.lifecycle import Lifecycle
+from asgipipe.http.lifecycle import Lifecycle, State
 from asgipipe.servers.application import ServedApplication
 from tests.http.wire import until
 
@@ -38,11 +37,12 @@ def handlers() -> Iterator[None]:
 
 
 class Watched(Lifecycle):
-    """A lifecycle with nothing in it; `cancelled` tells why its runs were."""
+    """A lifecycle with nothing in it; `cancelled` tells why its runs were, `held` whether somebody will stop it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, held: bool = True) -> None:
         self.cancelled: list[str] = []
         super().__init__(self._nothing, self.cancelled.append)
+        self._holders = int(held)
 
     @asynccontextmanager
     async def _nothing(self) -> AsyncIterator[None]:
@@ -183,35 +183,48 @@ def test_a_deployment_notices_unless_a_server_of_ours_drains_it(served: bool) ->
     asyncio.run(run())
 
 
-async def nothing(*_: object) -> None:
-    """Serve nothing."""
+async def stopped_by(lifecycle: Watched, timeout: float) -> None:
+    """Start `lifecycle` as a request does, and wait until it has stopped."""
+    await lifecycle.start_on_request()
+    with noticing_signals(lifecycle, timeout):
+        signal.raise_signal(signal.SIGTERM)
+        assert received == []
+        await until(lambda: received)
+    assert lifecycle.state is State.STOPPED
+    assert received == [signal.SIGTERM]
 
 
-def test_a_signal_that_uvicorn_raises_again_waits_for_the_deployments() -> None:
-    """uvicorn ends the process by it once it has stopped; what a host without lifespan has open is closed before."""
-    server = uvicorn.Server(uvicorn.Config(nothing))
+def test_what_a_request_started_stops_before_the_host_is_told() -> None:
+    """Its host sends no lifespan events, so nobody else would stop it, and after the signal it may be too late."""
+    asyncio.run(stopped_by(Watched(held=False), 3600))
+
+
+def test_it_does_not_wait_for_ever() -> None:
+    """What is still in flight after the time of a drain is cancelled, and then everything is stopped."""
 
     async def run() -> None:
-        with ExitStack() as deployments:
-            with server.capture_signals():
-                deployments.enter_context(noticing_signals(Watched(), 3600))
-                signal.raise_signal(signal.SIGTERM)
-                assert server.should_exit
-            assert received == []
-        assert received == [signal.SIGTERM]
+        lifecycle = Watched(held=False)
+        lifecycle.active = 1
+        await stopped_by(lifecycle, 0.01)
+        assert lifecycle.cancelled
 
     asyncio.run(run())
 
 
-def test_it_does_not_wait_for_ever() -> None:
-    """Twice the time of a drain later it comes, whether or not everything has stopped."""
-    server = uvicorn.Server(uvicorn.Config(nothing))
+def test_a_second_signal_is_passed_on_at_once() -> None:
+    """Whoever sends it does not want to wait."""
 
     async def run() -> None:
-        with ExitStack() as deployments:
-            with server.capture_signals():
-                deployments.enter_context(noticing_signals(Watched(), 0.01))
-                signal.raise_signal(signal.SIGTERM)
-            await until(lambda: received == [signal.SIGTERM])
+        lifecycle = Watched(held=False)
+        lifecycle.active = 1
+        await lifecycle.start_on_request()
+        with noticing_signals(lifecycle, 3600):
+            signal.raise_signal(signal.SIGTERM)
+            assert received == []
+            signal.raise_signal(signal.SIGTERM)
+            assert received == [signal.SIGTERM]
+            lifecycle.active = 0
+            lifecycle.request_ended()
+            await until(lambda: lifecycle.state is State.STOPPED)
 
     asyncio.run(run())
