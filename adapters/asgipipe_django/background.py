@@ -11,7 +11,10 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Any, TypeVar
+
+from asgiref.sync import AsyncToSync
 
 from asgipipe.pipelines.execution import traceback_of
 from asgipipe.runners.deployment import Deployment
@@ -32,6 +35,13 @@ class BackgroundLoop:
         threading.Thread(target=self._end_with_process, name="asgipipe-loop-end", daemon=False).start()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Run `work` on the loop, with the context variables of the caller."""
+        return copy_context().run(self._submit, work)
+
+    def _submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        # The caller's thread waits for this loop. asgiref would send sync code of ours there, and from then on take
+        # this loop for the one of that thread: its next request would wait for itself.
+        AsyncToSync.executors.current = None
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def _end_with_process(self) -> None:
