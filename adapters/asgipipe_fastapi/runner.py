@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Match
 from asgipipe.errors import DefinitionError, HTTPError, InternalError
 from asgipipe.http.body import ClientDisconnected
 from asgipipe.http.endpoint import Endpoint, Operation
-from asgipipe.http.endpoints.reading import Probe
+from asgipipe.http.endpoints.reading import behind_probe
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.runners.base import Handler
 from asgipipe.runners.starlette.refusal import Refusal
@@ -80,7 +80,7 @@ class FastAPIAppRunner(StarletteAppRunner):
         return app
 
     def add_endpoint(self, endpoint: Endpoint, options: Mapping[str, object]) -> None:
-        handler = _handler_of(endpoint)
+        handler = behind_probe(endpoint.app)
         if not isinstance(handler, HandlerEndpoint):
             add_own_route(self.asgi_app, endpoint, Row(endpoint.app), row_options(options))
             return
@@ -89,7 +89,7 @@ class FastAPIAppRunner(StarletteAppRunner):
         handler.route, handler.app, route.app = route, route.app, endpoint.app
 
     def direct(self, endpoint: Endpoint) -> ASGIApp | None:
-        handler = _handler_of(endpoint)
+        handler = behind_probe(endpoint.app)
         if not isinstance(handler, HandlerEndpoint):
             return super().direct(endpoint)
         handlers = {kind: one for kind, one in self.exception_handlers().items() if kind is not Exception}
@@ -107,7 +107,7 @@ class FastAPIAppRunner(StarletteAppRunner):
             super().add_native_endpoint(spec, native)
 
     def operation_of(self, endpoint: Endpoint) -> Operation | None:
-        handler, app = _handler_of(endpoint), self._sketch()
+        handler, app = behind_probe(endpoint.app), self._sketch()
         options: dict[str, Any] = {"name": endpoint.name, **self.options_of(endpoint)}
         if not isinstance(handler, HandlerEndpoint) or not _is_told(options):
             return None
@@ -189,10 +189,6 @@ async def _unrouted(app: ASGIApp, members: Mapping[str, Any], scope: Scope, rece
 def _is_told(options: Mapping[str, object]) -> bool:
     """True when FastAPI is told to document a route: by default the document is the same on every framework."""
     return options.get("include_in_schema") is True and "methods" not in options
-
-
-def _handler_of(endpoint: Endpoint) -> ASGIApp:
-    return endpoint.app.app if isinstance(endpoint.app, Probe) else endpoint.app
 
 
 async def _on_refused(connection: HTTPConnection, error: Exception) -> object:

@@ -15,7 +15,7 @@ from werkzeug.routing import MapAdapter, RequestRedirect
 
 from asgipipe.errors import DefinitionError
 from asgipipe.http.endpoint import Endpoint
-from asgipipe.http.endpoints.reading import Probe
+from asgipipe.http.endpoints.reading import Probe, behind_probe
 from asgipipe.http.middleware.errors import ErrorBoundaryMiddleware
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.runners.base import BaseDeploymentAppRunner, Handler
@@ -192,7 +192,7 @@ class QuartAppRunner(BaseDeploymentAppRunner):
 
 
 def _handler_of(endpoint: Endpoint) -> ASGIApp:
-    return endpoint.app.app if isinstance(endpoint.app, Probe) else endpoint.app
+    return behind_probe(endpoint.app)
 
 
 def _view(endpoint: Endpoint) -> Any:  # a view of Quart's

@@ -71,6 +71,11 @@ class Probe:
         await self.app(scope, receive, send)
 
 
+def behind_probe(app: ASGIApp) -> ASGIApp:
+    """Return what a Probe stands in front of; any other application itself."""
+    return app.app if isinstance(app, Probe) else app
+
+
 class InfoEndpoint:
     """What is served here: `fixed` is the part that never changes."""
 

@@ -17,7 +17,7 @@ from asgipipe.http.binding.failure import failed, meant_for_client
 from asgipipe.http.body import ClientDisconnected
 from asgipipe.http.dispatch import LimitedBody
 from asgipipe.http.endpoint import Endpoint
-from asgipipe.http.endpoints.reading import Probe
+from asgipipe.http.endpoints.reading import behind_probe
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.runners.base import BaseDeploymentAppRunner, Handler
@@ -67,8 +67,8 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
         return HandlerEndpoint(handler, self.run_in_thread, self.settings.request_timeout)
 
     def direct(self, endpoint: Endpoint) -> ASGIApp | None:
-        handler = endpoint.app.app if isinstance(endpoint.app, Probe) else endpoint.app
-        return self.straight(endpoint.app) if isinstance(handler, HandlerEndpoint) else super().direct(endpoint)
+        ours = not isinstance(behind_probe(endpoint.app), HandlerEndpoint)
+        return super().direct(endpoint) if ours else self.straight(endpoint.app)
 
     def straight(self, handler: ASGIApp) -> ASGIApp:
         """Return a handler as the application would call it at an exact path; what it raises is answered."""
