@@ -38,8 +38,9 @@ class BaseDeploymentAppRunner(ABC):
     """Builds the application of one deployment with one framework.
 
     An adapter implements the abstract methods below; it is given endpoints as ASGI applications and registers them, so
-    what they answer is the same on every framework. `source_root` is the folder that relative paths of the settings
-    start from; `options` are the `deployment_app_runner_kwargs`.
+    what they answer is the same on every framework. Members that begin with an underscore are the core's own, and
+    adapters keep clear of their names. `source_root` is the folder that relative paths of the settings start from;
+    `options` are the `deployment_app_runner_kwargs`.
     """
 
     flavor: ClassVar[str]
@@ -94,7 +95,11 @@ class BaseDeploymentAppRunner(ABC):
 
     @abstractmethod
     def add_native_endpoint(self, spec: EndpointSpec, native: object) -> None:
-        """Add a native object of the framework, at or below `self.complete(spec.path)`."""
+        """Add a native object of the framework, at or below `self.complete(spec.path)`.
+
+        Any ASGI application is one, on every framework, for HTTP and WebSockets. Raises DefinitionError for what cannot
+        be added.
+        """
 
     @abstractmethod
     def key_needed(self, scope: Scope) -> bool | None:
