@@ -65,7 +65,7 @@ class Tap:
         while True:
             try:
                 message = await self._receive()
-            except Exception as error:
+            except Exception as error:  # boundary: what a server's `receive` raises goes to whoever reads now
                 if not self._taken:
                     raise
                 self._keep(error)

@@ -50,10 +50,13 @@ def test_a_place_is_free_when_its_thread_has_ended(serve: Serve, notes: Notes) -
             assert raw.ask(running.port, raw.invoke(HURRIED)).status == 429
         assert raw.ask(running.port, raw.request("GET", "/ready")).status == 200
         notes.open_gate()
-        until(lambda: raw.ask(running.port, raw.invoke()).status == 200, "a place to be free")
-        for client in clients:
-            client.send(raw.invoke())
-        assert [client.answer().status for client in clients] == [200] * POOL
+
+        def asked() -> list[int]:
+            for client in clients:
+                client.send(raw.invoke())
+            return [client.answer().status for client in clients]
+
+        until(lambda: asked() == [200] * POOL, "all places to be free")
 
 
 @pytest.mark.parametrize("where", ["the request", "the settings"])

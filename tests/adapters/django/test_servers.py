@@ -52,6 +52,11 @@ class Running:
         return [tuple(line.split()) for line in self.trace.read_text().splitlines()]  # type: ignore[misc]  # two words
 
 
+def interruptible() -> None:
+    """Let SIGINT stop the process, also where the tests run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
     folder, port, trace = write_project(tmp_path), free_port(), tmp_path / "trace"
@@ -69,6 +74,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            preexec_fn=interruptible,  # noqa: PLW1509  # it takes no lock
         )
     running = Running(request.param, f"http://127.0.0.1:{port}{prefix}", process, trace, log)
     try:
