@@ -26,7 +26,7 @@ from asgipipe.pipelines.execution import traceback_of
 
 logger = logging.getLogger("asgipipe")
 
-_ABANDON_TIME = 0.3
+ABANDON_TIME = 0.3
 """Seconds that cancelled runs have to answer their clients."""
 
 _SIGNALS = (int(signal.SIGTERM), int(signal.SIGINT))
@@ -88,7 +88,7 @@ class _Watch:
     async def stop(self) -> None:
         """Wait until nothing is in flight, or what is has been cancelled, and stop the deployment."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timeout + _ABANDON_TIME):
+            async with asyncio.timeout(self._timeout + ABANDON_TIME):
                 await self._lifecycle.drained()
         try:
             await self._lifecycle.stop()

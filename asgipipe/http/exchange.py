@@ -129,15 +129,16 @@ def local_path(scope: Scope) -> str:
     root: str = scope.get("root_path", "")
     if not root:
         return path
-    below = _below(path, root.rstrip("/"))
-    if below is None:
+    local = below(path, root.rstrip("/"))
+    if local is None:
         server: str = scope.get("app_root_path", "").rstrip("/")
         added = root.removeprefix(server).rstrip("/") if server else ""
-        below = _below(path, added) if added else None
-    return path if below is None else below
+        local = below(path, added) if added else None
+    return path if local is None else local
 
 
-def _below(path: str, prefix: str) -> str | None:
+def below(path: str, prefix: str) -> str | None:
+    """Return what of `path` lies below `prefix`, which ends without a slash; None when it lies elsewhere."""
     if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"):
         return path[len(prefix) :]
     return None

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from asgipipe.errors import DefinitionError, UserError
 from asgipipe.http.application import Application
-from asgipipe.http.exchange import local_path
+from asgipipe.http.exchange import below, local_path
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 from asgipipe.pipelines.execution import message_of, traceback_of
@@ -70,10 +70,11 @@ class Mounts:
             return
         path = local_path(scope)
         for prefix, application in self._places.items():
-            if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"):
+            local = below(path, prefix)
+            if local is not None:
                 if application is None:
                     break
-                await application(child_scope(scope, prefix, path[len(prefix) :]), receive, send)
+                await application(child_scope(scope, prefix, local), receive, send)
                 return
         await self.host(scope, receive, send)
 

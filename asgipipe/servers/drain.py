@@ -19,10 +19,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
 from typing import Protocol
 
-logger = logging.getLogger("asgipipe.servers")
+from asgipipe.http.drain import ABANDON_TIME
 
-_ABANDON_TIME = 0.3
-"""Seconds that cancelled runs have to answer their clients."""
+logger = logging.getLogger("asgipipe.servers")
 
 HURRY: int = getattr(signal, "SIGQUIT", signal.SIGTERM)
 """What the parent of a supervised process sends when it was told to stop a second time."""
@@ -130,7 +129,7 @@ class Drain:
             self.cut = True
             logger.warning("%d still in flight after %g s: cancelled", self._in_flight(), self.timeout)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ABANDON_TIME):
+                async with asyncio.timeout(ABANDON_TIME):
                     await asyncio.gather(*(lifecycle.abandon() for lifecycle in self._lifecycles))
                     await asyncio.gather(*(lifecycle.drained() for lifecycle in self._lifecycles))
         self._pass_on(number)
