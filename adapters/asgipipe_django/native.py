@@ -11,6 +11,7 @@ from django.views import View as ClassView
 
 from asgipipe.errors import DefinitionError
 from asgipipe.http.binding.result import answering
+from asgipipe.http.exchange import below
 from asgipipe.http.types import ASGIApp
 from asgipipe.pipelines.callables import name_of
 from asgipipe.settings import EndpointSpec
@@ -71,7 +72,7 @@ def _below(path: str, patterns: object, app_name: str | None = None, namespace: 
 
 def _lies_below(native: Pattern, path: str) -> bool:
     route = str(native.pattern) if isinstance(native.pattern, RoutePattern) else None
-    return route is not None and bool(path) and (route == path or route.startswith(f"{path}/"))
+    return route is not None and bool(path) and below(route, path) is not None
 
 
 def _asgi(native: object) -> ASGIApp | None:

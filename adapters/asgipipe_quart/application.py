@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAll
 
 from asgipipe.errors import HTTPError, NotFoundError, UnauthorizedError
 from asgipipe.http.binding.failure import failed, guarded, sendable
-from asgipipe.http.exchange import exchange_of
+from asgipipe.http.exchange import below, exchange_of
 from asgipipe.http.middleware.errors import ErrorBoundaryMiddleware
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.runners.middleware import Wrap
@@ -142,7 +142,7 @@ class DeploymentQuart(Quart):
         if self._doubled is not None:
             root, path = self._doubled
             doubled = f"{root}{path}{path}"
-            if path and (rule == doubled or rule.startswith(f"{doubled}/")):
+            if path and below(rule, doubled) is not None:
                 rule = rule.replace(doubled, f"{root}{path}", 1)
         if provide_automatic_options is None:
             # A method that nobody declared is a 405, as on the other frameworks.

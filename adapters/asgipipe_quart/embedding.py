@@ -13,7 +13,7 @@ from quart.blueprints import BlueprintSetupState
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 
-from asgipipe.http.exchange import local_path
+from asgipipe.http.exchange import below, local_path
 from asgipipe.http.mounting import Mounts, checked_prefix, child_scope
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.pipelines.pipeline import SettingsLike
@@ -146,4 +146,4 @@ class _Below:
         if scope["type"] == "lifespan":
             return False
         path = local_path(scope).lstrip("/")  # as Quart does
-        return f"/{path}/".startswith(f"{self._prefix}/")
+        return below(f"/{path}", self._prefix) is not None

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route, Router, WebSocketR
 
 from asgipipe.errors import DefinitionError
 from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.exchange import below
 from asgipipe.http.routes import path_pattern
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.pipelines.callables import name_of
@@ -102,7 +103,7 @@ def prefix_for(spec: EndpointSpec, route: BaseRoute, root: str) -> str:
 
 def _lies_below(route: BaseRoute, path: str) -> bool:
     own = getattr(route, "path", None)
-    return isinstance(own, str) and (own == path or own.startswith(f"{path}/"))
+    return isinstance(own, str) and below(own, path) is not None
 
 
 def _asgi(native: object) -> ASGIApp:
