@@ -134,7 +134,8 @@ class Fleet(Generic[W]):
 
     def _lost(self, pid: int | None, status: int | None) -> None:
         if not self.served or (status == STARTUP_FAILURE and not self._serving):
-            self.error = self._failure() or f"a worker process ended with status {status} while it was starting"
+            if self.error is None:  # several may have ended before anyone looked: the first one's message stands
+                self.error = self._failure() or f"a worker process ended with status {status} while it was starting"
             self.status = STARTUP_FAILURE
             return
         if status:

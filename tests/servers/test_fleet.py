@@ -60,6 +60,15 @@ def test_a_failure_before_anything_was_served_ends_everything(started: Watched) 
     assert started.fleet.status == STARTUP_FAILURE
 
 
+def test_the_first_of_several_failures_is_the_reason(started: Watched) -> None:
+    """Workers that failed together are looked at one after the other, and only the first finds a reason left."""
+    started.reason = "no model file"
+    started.fleet.ended("a", 1, STARTUP_FAILURE)
+    started.reason = None
+    started.fleet.ended("b", 2, STARTUP_FAILURE)
+    assert started.fleet.error == "no model file"
+
+
 def test_one_that_keeps_dying_is_replaced_later_and_later(serving: Watched) -> None:
     """The first is replaced at once, the next one that does not even serve after a pause."""
     serving.fleet.ended("a", 1, -11)
