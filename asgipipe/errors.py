@@ -6,6 +6,7 @@ AsgipipeError
 │   ├── SourceError               an import string or target that leads nowhere
 │   ├── DefinitionError           a step, pipeline, endpoint, middleware or extension that cannot be served as written
 │   ├── StartupError              a hook or resource failed while the deployment started
+│   ├── StoreError                a store that cannot be used: newer than this version, or none of ours
 │   └── ServerError               the server cannot run: address taken, worker failed to start
 ├── HTTPError                     a request that is refused; knows its status and problem type (RFC 9457)
 │   ├── BadRequestError           400  not JSON, bad query
@@ -14,14 +15,16 @@ AsgipipeError
 │   ├── NotFoundError             404
 │   ├── MethodNotAllowedError     405
 │   ├── RequestTimeoutError       408  the sender was too slow
+│   ├── ConflictError             409  a job that has ended, a key that is in use
 │   ├── BodyTooLargeError         413
 │   ├── UnsupportedMediaTypeError 415
 │   ├── ValidationError           422  parameters refused
 │   ├── TooManyRequestsError      429  concurrency and queue limits reached
 │   ├── HeadersTooLargeError      431
 │   ├── InternalError             500  says nothing about the inside
-│   ├── UnavailableError          503  starting, draining
-│   └── DeadlineError             504  a custom endpoint passed its deadline
+│   ├── UnavailableError          503  starting, draining, the store cannot be reached
+│   ├── DeadlineError             504  a custom endpoint passed its deadline
+│   └── StorageFullError          507  the disk of the store is full
 ├── OutsideRunError               run context asked for where no run is
 └── RunError                      a run that was started and did not finish well
     ├── RunTimeoutError           the run's deadline passed
@@ -111,6 +114,12 @@ class StartupError(UserError):
     exit_code = 3
 
 
+class StoreError(UserError):
+    """The database of a store cannot be used as it is."""
+
+    exit_code = 3
+
+
 class ServerError(UserError):
     """The server cannot run."""
 
@@ -183,6 +192,10 @@ class RequestTimeoutError(HTTPError):
         super().__init__(detail, headers=((b"connection", b"close"),))
 
 
+class ConflictError(HTTPError):
+    status, slug, title = 409, "conflict", "Conflict"
+
+
 class BodyTooLargeError(HTTPError):
     status, slug, title = 413, "body-too-large", "Content Too Large"
 
@@ -231,6 +244,13 @@ class DeadlineError(HTTPError):
     status, slug, title = 504, "deadline", "Gateway Timeout"
 
     def __init__(self, detail: str = "The deadline of this request passed.") -> None:
+        super().__init__(detail)
+
+
+class StorageFullError(HTTPError):
+    status, slug, title = 507, "storage-full", "Insufficient Storage"
+
+    def __init__(self, detail: str = "The server has no room left to keep this.") -> None:
         super().__init__(detail)
 
 

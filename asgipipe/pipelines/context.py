@@ -16,6 +16,7 @@ from asgipipe.logs import id_sources
 
 if TYPE_CHECKING:
     from asgipipe.pipelines.executor import Call, ThreadExecutor
+    from asgipipe.pipelines.memory import StepMemory
 
 R = TypeVar("R")
 
@@ -76,6 +77,7 @@ class Run:
     timeout = 0.0
     inline = False
     on_cancel: Callable[[], object] | None = None
+    memory: "StepMemory | None" = None
     parameters_json = b"{}"
     _cancelled: threading.Event | None = None
     _changed: threading.Condition | None = None

@@ -16,6 +16,7 @@ from asgipipe.pipelines.context import Environment, EventListener, Run, Status
 from asgipipe.pipelines.deadlines import Deadlines
 from asgipipe.pipelines.execution import TIMEOUT, Execution, message_of, traceback_of
 from asgipipe.pipelines.executor import ThreadExecutor
+from asgipipe.pipelines.memory import StepMemory
 from asgipipe.pipelines.pipeline import Pipeline
 from asgipipe.service.hooks import call_hook, load_hook, require_arguments, with_argument
 from asgipipe.service.metrics import Metrics, RunStatus
@@ -92,11 +93,15 @@ class BaseDeploymentService(ABC):
         run_name: str | None = None,
         timeout: float | None = None,
         listener: EventListener | None = None,
+        memory: StepMemory | None = None,
+        capture: bytes | None = None,
+        background: bool = False,
     ) -> Run:
         """Run the pipeline once with validated parameters and return what came of it.
 
-        `timeout` is in seconds and can only shorten `request_timeout`. Raises nothing of the pipeline's: a run that
-        fails is returned too.
+        `timeout` is in seconds and can only shorten `request_timeout`, or, in the `background`, `job_timeout`. Steps
+        that `memory` knows are not run again. `capture` is the request's `capture_override`, as JSON. Raises nothing of
+        the pipeline's: a run that fails is returned too.
         """
 
     @abstractmethod
@@ -146,6 +151,7 @@ class DeploymentService(BaseDeploymentService):
         self._environment = Environment(executor, deployment)
         self._deadlines = Deadlines(self._runs.values, _expire)
         self._timeout = _NO_LIMIT if settings.request_timeout is None else settings.request_timeout
+        self._job_timeout = _NO_LIMIT if settings.job_timeout is None else settings.job_timeout
         self._initialised = False
         self._second = 0
         self._second_name = ""
@@ -191,12 +197,18 @@ class DeploymentService(BaseDeploymentService):
         run_name: str | None = None,
         timeout: float | None = None,
         listener: EventListener | None = None,
+        memory: StepMemory | None = None,
+        capture: bytes | None = None,
+        background: bool = False,
     ) -> Run:
         now = time()
         run = Run(run_id or uuid7(), run_name or self._default_name(now), parameters, self._environment, listener)
+        if memory is not None:
+            run.memory = memory
         started = monotonic()
         self._runs[run.id] = run
-        limit = self._timeout if timeout is None else min(timeout, self._timeout)
+        longest = self._job_timeout if background else self._timeout
+        limit = longest if timeout is None else min(timeout, longest)
         if limit < _NO_LIMIT:
             run.timeout = limit
             run.deadline = started + limit

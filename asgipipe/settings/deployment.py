@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from asgipipe.settings import keys
@@ -18,6 +18,7 @@ from asgipipe.settings.quantities import MEBIBYTE, Integer, Seconds
 from asgipipe.settings.references import Reference, Target
 from asgipipe.settings.sections import Conflict, Section, refuse
 from asgipipe.settings.specs import AppExtensionSpec, EndpointSpec, MiddlewareSpec
+from asgipipe.settings.stores import MEMORY, shown, store_url
 
 _OWN_SERVER_SETTINGS = {
     "host": "uvicorn_host",
@@ -90,6 +91,9 @@ class DeploymentSettings(Section):
     info_url_path: EndpointPath = Field(default="/info", description="The path that describes the pipeline.")
     metrics_url_path: EndpointPath = Field(default="/metrics", description="The path of the metrics.")
     status_url_path: EndpointPath = Field(default="/status", description="The path of the settings in force.")
+    jobs_url_path: EndpointPath = Field(default="/jobs", description="The path of the jobs.")
+    stream_url_path: EndpointPath = Field(default="/stream", description="The path of event streams and WebSockets.")
+    runs_url_path: EndpointPath = Field(default="/runs", description="The path of the recorded runs.")
 
     include_default_endpoints: DeploymentDefaultEndpoints = Field(
         default=DeploymentDefaultEndpoints.ALL,
@@ -160,6 +164,63 @@ class DeploymentSettings(Section):
         description="What a run does when its client goes away: continue or cancel. Null continues a sync run.",
     )
 
+    store_url: Annotated[Text, AfterValidator(store_url), PlainSerializer(shown, when_used="json")] | None = Field(
+        default=None,
+        description="Where jobs and recorded runs are kept: an SQLite file, postgresql://user@host/name, or "
+        "memory: for tests. Null is .asgipipe/store.db in the working directory, made when it is first needed.",
+    )
+    job_queue: Annotated[Target, Reference(flavor=True)] | None = Field(
+        default=None,
+        description="What hands jobs to workers: the name of a queue, an import string, or a class. Null is the one "
+        "that belongs to the store.",
+    )
+    job_queue_kwargs: Options = Field(default={}, description="Keyword arguments for the job queue.")
+    run_jobs: bool = Field(
+        default=True, description="Whether this server runs jobs itself. False leaves them to `asgipipe worker`."
+    )
+    job_concurrency: Annotated[Integer, Field(ge=1, le=10_000)] = Field(
+        default=8, description="Jobs that run at once, per worker process."
+    )
+    max_pending_jobs: Annotated[Integer, Field(ge=1, le=100_000_000)] = Field(
+        default=100_000, description="Jobs that may wait; 429 beyond."
+    )
+    job_max_attempts: Annotated[Integer, Field(ge=1, le=1000)] = Field(
+        default=3, description="How often a job is begun before it is given up because its worker was lost each time."
+    )
+    job_retries: Annotated[Integer, Field(ge=0, le=1000)] = Field(
+        default=0, description="How often a job is run again after the pipeline raised an exception."
+    )
+    job_retry_delay: Seconds = Field(
+        default=1.0,
+        description="Seconds before the first of job_retries; each later one waits twice as long, at most "
+        "five minutes.",
+    )
+    job_timeout: Seconds | None = Field(
+        default=3600.0, description="Seconds an attempt of a job may take; it fails beyond. Null sets no deadline."
+    )
+    job_resume: bool = Field(
+        default=True, description="Whether a job that is run again skips the steps whose results were kept."
+    )
+    job_retention: Seconds | None = Field(
+        default=604_800.0, description="Seconds a finished job is kept. Default a week; null keeps it for ever."
+    )
+    max_job_events: Annotated[Integer, Field(ge=100, le=100_000_000)] = Field(
+        default=100_000, description="Events that are kept of one job; beyond, the oldest are forgotten."
+    )
+    idempotency_ttl: Seconds = Field(default=86_400.0, description="Seconds an Idempotency-Key is remembered.")
+    subscriber_queue: Annotated[Integer, Field(ge=1, le=1_000_000)] = Field(
+        default=1000, description="Events that are held in memory for a follower that is slow."
+    )
+    stream_heartbeat: Seconds = Field(
+        default=15.0, description="Seconds of silence after which an event stream sends a comment."
+    )
+    max_message_size: Annotated[Integer, Field(ge=1024, le=64 * MEBIBYTE)] = Field(
+        default=MEBIBYTE, description="Bytes of a WebSocket message; the connection is closed with 1009 beyond."
+    )
+    max_subscriptions: Annotated[Integer, Field(ge=1, le=100_000)] = Field(
+        default=100, description="Jobs that one WebSocket may follow at once."
+    )
+
     startup_hook: Hook | None = Field(default=None, description="Called at start, once per process; may be async.")
     startup_hook_kwargs: Options = Field(default={}, description="Keyword arguments for startup_hook.")
     shutdown_hook: Hook | None = Field(default=None, description="Called at stop, once per process; may be async.")
@@ -226,6 +287,9 @@ def built_in_paths(settings: DeploymentSettings) -> dict[str, str]:
         "info_url_path": at.INFO,
         "metrics_url_path": at.METRICS,
         "status_url_path": at.STATUS,
+        "jobs_url_path": at.JOBS,
+        "stream_url_path": at.STREAM,
+        "runs_url_path": at.RUNS,
     }
     root, api = settings.root_url_path, settings.root_url_path + settings.api_url_path
     return {
@@ -243,6 +307,8 @@ def _combinations(settings: DeploymentSettings) -> list[Conflict]:
         conflicts.append((("uvicorn_reload",), "reloading on changes needs server uvicorn; gunicorn reloads on SIGHUP"))
     if settings.generate_auth_key and settings.auth_key is not None:
         conflicts.append((("generate_auth_key",), "a key is given by auth_key already; set one of the two"))
+    if settings.store_url == MEMORY and settings.uvicorn_workers > 1:
+        conflicts.append((("store_url",), "each worker would have jobs of its own; give a file, or one worker"))
     conflicts += [
         ((f"{hook}_kwargs",), f"arguments without a hook to call; set {hook}")
         for hook in ("startup_hook", "shutdown_hook")

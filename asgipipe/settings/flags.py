@@ -91,9 +91,12 @@ class DeploymentDefaultEndpoints(NamedFlag):
     METRICS = 32
     DASHBOARD = 64
     STATUS = 128
+    JOBS = 256
+    STREAM = 512
+    RUNS = 1024
 
     DOC = DOCS | REDOC
-    API = INVOKE | HEALTH | INFO | METRICS | STATUS
+    API = INVOKE | HEALTH | INFO | METRICS | STATUS | JOBS | STREAM | RUNS
     ALL = DOC | API | DASHBOARD
     NONE = 0
 

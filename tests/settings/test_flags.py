@@ -42,7 +42,7 @@ class Other(IntFlag):
 
 @pytest.mark.parametrize(
     "value",
-    ["", "doc s", "DOCS,INVOKE", "1", -1, 256, 1.0, None, {}, {"DOCS": True}, [True], [1], [["DOCS"]], b"DOCS"],
+    ["", "doc s", "DOCS,INVOKE", "1", -1, 2048, 1.0, None, {}, {"DOCS": True}, [True], [1], [["DOCS"]], b"DOCS"],
     ids=repr,
 )
 def test_wrong_spellings(value: object) -> None:

@@ -10,7 +10,6 @@ from typing_extensions import TypedDict
 
 from asgipipe.errors import BadRequestError, UnavailableError
 from asgipipe.http.body import read_body, require_finite, require_finite_value, require_json
-from asgipipe.http.envelope import EnvelopeWriter
 from asgipipe.http.exchange import KEY, Exchange
 from asgipipe.http.problems import send_problem
 from asgipipe.http.responses import JSON
@@ -21,6 +20,7 @@ from asgipipe.identifiers import uuid7
 from asgipipe.pipelines.context import Run, Status
 from asgipipe.pipelines.contract import Contract
 from asgipipe.service.deployment import BaseDeploymentService
+from asgipipe.service.envelope import EnvelopeWriter
 
 _FAILED = {Status.FAILED: 500, Status.TIMED_OUT: 504}
 _VARY = (b"vary", b"Accept, Prefer")

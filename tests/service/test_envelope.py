@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from asgipipe import step
 from asgipipe.errors import OutputError, RunCanceled, RunTimeoutError
-from asgipipe.http.envelope import EnvelopeWriter
+from asgipipe.service.envelope import EnvelopeWriter
 from asgipipe.pipelines.context import Environment, Run, Status
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.service.deployment import DeploymentResponse

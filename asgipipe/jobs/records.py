@@ -1,0 +1,135 @@
+"""What is said about jobs and their events, and how it is written as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic_core import to_json
+
+from asgipipe.jobs.states import JobState
+
+PIPELINE_STARTED = "pipeline_started"
+RETRYING = "retrying"
+TERMINAL_EVENTS = {
+    JobState.COMPLETED: "pipeline_completed",
+    JobState.FAILED: "pipeline_failed",
+    JobState.CANCELED: "pipeline_canceled",
+}
+"""The event that ends a job, by the state that it ends in; its data is the envelope."""
+
+_TERMINAL = frozenset(TERMINAL_EVENTS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row of the table of jobs.
+
+    `parameters`, `progress` and `result` (an envelope) are JSON. Times are seconds since the epoch. `attempt` is the
+    fencing number: 0 before the first one. `owner` is the worker that has it, while it is running.
+    """
+
+    id: str
+    deployment: str
+    pipeline: str
+    run_name: str
+    state: JobState
+    priority: int
+    due_at: float
+    created_at: float
+    started_at: float | None
+    completed_at: float | None
+    execution_time: float | None
+    attempt: int
+    losses: int
+    failures: int
+    owner: int | None
+    parameters: bytes
+    options: bytes
+    first_event: int
+    last_event: int
+    progress: bytes | None
+    result: bytes | None
+    error: str | None
+    error_code: str | None
+    cancel_requested: bool
+    canceled_by: str | None
+    cancel_reason: str | None
+
+    def as_json(self) -> bytes:
+        """Return the job as the HTTP contract has it."""
+        return b"".join(
+            (
+                b'{"job_id":"%b","run_id":"%b","run_name":' % (self.id.encode(), self.id.encode()),
+                to_json(self.run_name),
+                b',"pipeline_name":',
+                to_json(self.pipeline),
+                b',"status":"%b","parameters":' % self.state.value.encode(),
+                self.parameters,
+                b',"created_at":"%b","started_at":' % timestamp(self.created_at).encode(),
+                to_json(None if self.started_at is None else timestamp(self.started_at)),
+                b',"completed_at":',
+                to_json(None if self.completed_at is None else timestamp(self.completed_at)),
+                b',"execution_time":',
+                to_json(self.execution_time),
+                b',"attempt":%d,"progress":' % self.attempt,
+                self.progress or b"null",
+                b',"result":',
+                self.result or b"null",
+                b',"error":',
+                to_json(self.error),
+                b',"error_code":',
+                to_json(self.error_code),
+                b',"canceled_by":',
+                to_json(self.canceled_by),
+                b',"cancel_reason":',
+                to_json(self.cancel_reason),
+                b"}",
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """`total` counts what the filter lets through; `next_cursor` is None on the last page."""
+
+    jobs: Sequence[Job]
+    total: int
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a job; `id` counts from 1 without gaps, `data` is JSON."""
+
+    job_id: str
+    id: int
+    type: str
+    step_name: str | None
+    at: float
+    data: bytes
+
+    @property
+    def terminal(self) -> bool:
+        return self.type in _TERMINAL
+
+    def as_json(self, *, also: bytes = b"") -> bytes:
+        """Return the event as the HTTP contract has it; `also` are further members, with a comma before them."""
+        job = self.job_id.encode()
+        return (
+            b'{"id":%d,"event_type":"%b","job_id":"%b","run_id":"%b","timestamp":"%b","step_name":%b,"data":%b%b}'
+            % (
+                self.id,
+                self.type.encode(),
+                job,
+                job,
+                timestamp(self.at).encode(),
+                to_json(self.step_name),
+                self.data,
+                also,
+            )
+        )
+
+
+def timestamp(seconds: float) -> str:
+    """Return a time as RFC 3339 in UTC, to the microsecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

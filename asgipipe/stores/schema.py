@@ -1,0 +1,150 @@
+"""The tables, as the steps in which they came to be; a database is brought up to date by the steps that it lacks.
+
+What a step says is never changed once it was released: another one is added. `{blob}`, `{number}` and `{serial}` stand
+for what the dialects call differently.
+"""
+
+from collections.abc import Mapping
+
+SQLITE: Mapping[str, str] = {
+    "blob": "BLOB",
+    "number": "REAL",
+    "integer": "INTEGER",
+    "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
+}
+POSTGRESQL: Mapping[str, str] = {
+    "blob": "BYTEA",
+    "number": "DOUBLE PRECISION",
+    "integer": "BIGINT",
+    "serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+}
+
+_JOBS = """
+CREATE TABLE workers (
+    id {serial},
+    host TEXT NOT NULL,
+    pid {integer} NOT NULL,
+    started_at {number} NOT NULL,
+    seen_at {number} NOT NULL
+);
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    deployment TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    run_name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    priority {integer} NOT NULL,
+    due_at {number} NOT NULL,
+    created_at {number} NOT NULL,
+    started_at {number},
+    completed_at {number},
+    execution_time {number},
+    attempt {integer} NOT NULL,
+    losses {integer} NOT NULL,
+    failures {integer} NOT NULL,
+    owner {integer},
+    parameters {blob} NOT NULL,
+    options {blob} NOT NULL,
+    first_event {integer} NOT NULL,
+    last_event {integer} NOT NULL,
+    progress {blob},
+    result {blob},
+    error TEXT,
+    error_code TEXT,
+    cancel_requested {integer} NOT NULL,
+    canceled_by TEXT,
+    cancel_reason TEXT
+);
+CREATE INDEX jobs_due ON jobs (deployment, priority DESC, id) WHERE state = 'pending';
+CREATE INDEX jobs_owned ON jobs (owner) WHERE state = 'running';
+CREATE INDEX jobs_listed ON jobs (deployment, state, id);
+CREATE INDEX jobs_newest ON jobs (deployment, id);
+CREATE INDEX jobs_old ON jobs (completed_at) WHERE completed_at IS NOT NULL;
+CREATE TABLE events (
+    job_id TEXT NOT NULL,
+    id {integer} NOT NULL,
+    type TEXT NOT NULL,
+    step_name TEXT,
+    at {number} NOT NULL,
+    data {blob} NOT NULL,
+    PRIMARY KEY (job_id, id)
+);
+CREATE TABLE step_results (
+    job_id TEXT NOT NULL,
+    position {integer} NOT NULL,
+    name TEXT NOT NULL,
+    attempt {integer} NOT NULL,
+    value {blob} NOT NULL,
+    PRIMARY KEY (job_id, position, name)
+);
+CREATE TABLE idempotency_keys (
+    deployment TEXT NOT NULL,
+    caller TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    owner {integer},
+    run_id TEXT NOT NULL,
+    status {integer},
+    body {blob},
+    expires_at {number} NOT NULL,
+    PRIMARY KEY (deployment, caller, key)
+);
+CREATE INDEX idempotency_keys_old ON idempotency_keys (expires_at);
+"""
+
+_RUNS = """
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY,
+    deployment TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    started_at {number} NOT NULL,
+    completed_at {number},
+    execution_time {number},
+    error TEXT,
+    metadata {blob}
+);
+CREATE INDEX runs_listed ON runs (deployment, status, id);
+CREATE INDEX runs_newest ON runs (deployment, id);
+CREATE INDEX runs_old ON runs (started_at);
+CREATE TABLE run_steps (
+    run_id TEXT NOT NULL,
+    number {integer} NOT NULL,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempt {integer} NOT NULL,
+    started_at {number} NOT NULL,
+    execution_time {number},
+    error TEXT,
+    metadata {blob},
+    PRIMARY KEY (run_id, number)
+);
+CREATE TABLE artifacts (
+    run_id TEXT NOT NULL,
+    step_number {integer} NOT NULL,
+    name TEXT NOT NULL,
+    size {integer} NOT NULL,
+    body {blob},
+    content_hash TEXT,
+    PRIMARY KEY (run_id, step_number, name)
+);
+CREATE TABLE run_logs (
+    run_id TEXT NOT NULL,
+    number {integer} NOT NULL,
+    at {number} NOT NULL,
+    level {integer} NOT NULL,
+    logger TEXT NOT NULL,
+    step_name TEXT,
+    message TEXT NOT NULL,
+    PRIMARY KEY (run_id, number)
+);
+"""
+
+STEPS: tuple[str, ...] = (_JOBS, _RUNS)
+"""The number of a database's version is how many of them it has."""
+
+
+def statements(step: str, dialect: Mapping[str, str]) -> list[str]:
+    """Return the statements of a step in the words of a dialect."""
+    return [text.strip() for text in step.format_map(dialect).split(";") if text.strip()]

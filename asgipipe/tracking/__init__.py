@@ -1,0 +1,1 @@
+"""What runs leave behind, as their capture policy says."""
