@@ -25,6 +25,7 @@ from asgipipe.pipelines.pipeline import Pipeline, pipeline
 from asgipipe.pipelines.step import Step, step
 from asgipipe.settings import (
     AppExtensionSpec,
+    CapturePolicy,
     CORSConfig,
     DeploymentDefaultEndpoints,
     DeploymentDefaultMiddleware,
@@ -62,6 +63,7 @@ __all__ = [
     "BaseDeploymentAppRunner",
     "BaseDeploymentService",
     "CORSConfig",
+    "CapturePolicy",
     "DefinitionError",
     "Deployment",
     "DeploymentDefaultEndpoints",

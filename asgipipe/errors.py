@@ -217,11 +217,10 @@ class ValidationError(HTTPError):
 class TooManyRequestsError(HTTPError):
     status, slug, title = 429, "too-many-requests", "Too Many Requests"
 
-    def __init__(self, retry_after: int = 1) -> None:
-        super().__init__(
-            "The limits of concurrent and of waiting requests are reached.",
-            headers=((b"retry-after", b"%d" % retry_after),),
-        )
+    def __init__(
+        self, retry_after: int = 1, *, detail: str = "The limits of concurrent and of waiting requests are reached."
+    ) -> None:
+        super().__init__(detail, headers=((b"retry-after", b"%d" % retry_after),))
 
 
 class HeadersTooLargeError(HTTPError):

@@ -19,6 +19,7 @@ import pytest
 
 from asgipipe.http.docs import SIDECAR
 from asgipipe.http.types import ASGIApp, Message, Scope
+from tests.postgresql import PostgreSQLServer, running
 
 PATIENCE = 30.0
 """Seconds until something that normally takes a fraction of one is given up."""
@@ -169,6 +170,20 @@ class Server:
                     return
             time.sleep(0.02)
         pytest.fail(f"the server was not ready after {PATIENCE:g} s:\n{self.stderr()}")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """Run a PostgreSQL server for all tests of this process; whoever disturbs it runs one of their own."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgreSQLServer) -> Iterator[str]:
+    """Return the URL of a new, empty database."""
+    with postgresql.database() as url:
+        yield url
 
 
 class Serve(Protocol):

@@ -19,7 +19,7 @@ from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe_django.connections import any_databases
 from asgipipe_django.errors import GetResponse, refusing
 from asgipipe_django.middleware import Factory
-from asgipipe_django.patterns import BELOW, Row, View, Whole
+from asgipipe_django.patterns import BELOW, Row, SocketRow, View, Whole
 from asgipipe_django.request import KEY, Passage, Request, hand_over
 from asgipipe_django.response import refusal
 
@@ -87,7 +87,7 @@ class DjangoApplication(ASGIHandler):
             await exchange.file(scope, receive, send)
         elif found is None:
             await self._fallback(scope, receive, send)
-        elif isinstance(found[0], Row | Whole) and found[0].app is not None:
+        elif isinstance(found[0], Row | SocketRow | Whole) and found[0].app is not None:
             await found[0].app({**scope, **_members(scope, found[1].kwargs)}, receive, send)
         else:
             await self.enter(scope, receive, send, found[1])
@@ -293,5 +293,5 @@ def _is_async(middleware: Callable[..., object]) -> bool:
 
 def _may_answer(pattern: Pattern, method: str | None) -> bool:
     if method is None:  # a WebSocket
-        return isinstance(pattern, Whole)
-    return not isinstance(pattern, Row) or pattern.method == method
+        return isinstance(pattern, SocketRow | Whole)
+    return pattern.method == method if isinstance(pattern, Row) else not isinstance(pattern, SocketRow)

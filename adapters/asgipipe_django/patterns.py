@@ -7,7 +7,7 @@ from typing import Any
 from django.urls import URLPattern
 from django.urls.resolvers import RegexPattern
 
-from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoint import Endpoint, Socket
 from asgipipe.http.types import ASGIApp
 
 View = Callable[..., Any]  # a view of Django's, sync or async, with the arguments that its pattern captures
@@ -46,6 +46,15 @@ class Row(URLPattern):
         super().__init__(RegexPattern(f"^{regex_of(endpoint.path)}\\Z", name=name, is_endpoint=True), view, name=name)
         self.method = endpoint.method
         self.app = app
+
+
+class SocketRow(URLPattern):
+    """A WebSocket of ours, of which Django knows nothing: `view` is for requests that take another way to it."""
+
+    def __init__(self, socket: Socket, view: View) -> None:
+        name = url_name(socket.name)
+        super().__init__(RegexPattern(f"^{regex_of(socket.path)}\\Z", name=name, is_endpoint=True), view, name=name)
+        self.app = socket.app
 
 
 class Whole(URLPattern):

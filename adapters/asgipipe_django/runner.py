@@ -9,7 +9,7 @@ from django.urls import URLPattern, URLResolver
 
 from asgipipe.errors import DefinitionError
 from asgipipe.http.binding.stream import while_connected
-from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoint import Endpoint, Socket
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.runners.base import BaseDeploymentAppRunner, Handler
 from asgipipe.runners.middleware import Wrap
@@ -20,7 +20,7 @@ from asgipipe_django.handler import HandlerView
 from asgipipe_django.inner import inner_middleware
 from asgipipe_django.middleware import native_middleware
 from asgipipe_django.native import native_pattern
-from asgipipe_django.patterns import Row, names_in, url_name
+from asgipipe_django.patterns import Row, SocketRow, names_in, url_name
 from asgipipe_django.project import set_up
 
 
@@ -61,6 +61,9 @@ class DjangoAppRunner(BaseDeploymentAppRunner):
             row = Row(endpoint, name, view_of(app), app)
         self.asgi_app.urlpatterns.append(row)
 
+    def add_socket(self, socket: Socket) -> None:
+        self.asgi_app.urlpatterns.append(SocketRow(socket, view_of(socket.app)))
+
     def framework_endpoint(self, handler: Handler) -> ASGIApp:
         # Handlers are read before there is an application.
         return HandlerView(
@@ -95,7 +98,7 @@ class DjangoAppRunner(BaseDeploymentAppRunner):
 
     def key_needed(self, scope: Scope) -> bool | None:
         found = self.asgi_app.find(scope)
-        if found is None or isinstance(found[0], Row):
+        if found is None or isinstance(found[0], Row | SocketRow):
             return None
         return all(found[0] is not each for each in self._open)
 

@@ -45,6 +45,9 @@ def router(target: object, settings: SettingsLike | None = None, *, name: str | 
         options = {**_key_options(deployment, endpoint), **documents.options(endpoint)}
         row = Row(_Below(deployment.asgi_app, endpoint.path))
         included.add_api_route(endpoint.path, row, methods=[endpoint.method], name=endpoint.name, **options)
+    for socket in deployment.app_runner.routes.sockets.values():
+        below = _Below(deployment.asgi_app, socket.path)
+        included.add_api_websocket_route(socket.path, below.websocket, name=socket.name)
     rest = f"{{{BELOW}:path}}"
     included.add_api_route(
         rest,

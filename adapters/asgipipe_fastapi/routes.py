@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response, WebSocket
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.routing import BaseRoute, Match
 
 from asgipipe.errors import DefinitionError
-from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoint import Endpoint, Socket
 from asgipipe.http.routes import path_pattern
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,6 +34,10 @@ class OwnRoute(APIRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         # Routes are tried one after the other: what cannot match should not cost the 1 µs of FastAPI's own look.
         return super().matches(scope) if scope["path"].endswith(self._end) else (Match.NONE, {})
+
+
+class OwnSocketRoute(APIWebSocketRoute):
+    """A WebSocket of ours, which the table knows."""
 
 
 class Row:
@@ -127,6 +131,23 @@ def add_own_route(
         **{"name": endpoint.name, **options},
     )
     return cast(OwnRoute, app.router.routes[-1])
+
+
+def add_own_socket(app: FastAPI, socket: Socket) -> None:
+    """Register a WebSocket of ours, with what `app_kwargs` say of all routes."""
+
+    async def connected(websocket: WebSocket) -> None:
+        await socket.app(websocket.scope, websocket.receive, websocket.send)
+
+    route = OwnSocketRoute(
+        socket.path,
+        connected,
+        name=socket.name,
+        dependencies=app.router.dependencies,
+        dependency_overrides_provider=app,
+    )
+    route.path_regex = path_pattern(socket.path)
+    app.router.routes.append(route)
 
 
 def row_options(options: Mapping[str, object]) -> Options:

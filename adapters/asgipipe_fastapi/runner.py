@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Match
 
 from asgipipe.errors import DefinitionError, HTTPError, InternalError
 from asgipipe.http.body import ClientDisconnected
-from asgipipe.http.endpoint import Endpoint, Operation
+from asgipipe.http.endpoint import Endpoint, Operation, Socket
 from asgipipe.http.endpoints.reading import behind_probe
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.runners.base import Handler
@@ -29,7 +29,17 @@ from asgipipe_fastapi.dependencies import Watched
 from asgipipe_fastapi.handler import HandlerEndpoint, HandlerRoute
 from asgipipe_fastapi.operations import described
 from asgipipe_fastapi.refusals import refusal
-from asgipipe_fastapi.routes import HeadAsGet, OwnRoute, Row, add_own_route, alone, as_routed, row_options
+from asgipipe_fastapi.routes import (
+    HeadAsGet,
+    OwnRoute,
+    OwnSocketRoute,
+    Row,
+    add_own_route,
+    add_own_socket,
+    alone,
+    as_routed,
+    row_options,
+)
 
 _OURS = {
     "docs_url": "docs_url_path",
@@ -62,7 +72,7 @@ class FastAPIAppRunner(StarletteAppRunner):
         SecurityScopes,
         UploadFile,
     )
-    own_route = OwnRoute
+    own_routes = (OwnRoute, OwnSocketRoute)
     asgi_app: FastAPI
     _watched: tuple[Watched, ...] = ()
 
@@ -87,6 +97,9 @@ class FastAPIAppRunner(StarletteAppRunner):
         route_class = partial(HandlerRoute, timeout=handler.timeout)
         route = add_own_route(self.asgi_app, endpoint, handler.function, dict(options), route_class)
         handler.route, handler.app, route.app = route, route.app, endpoint.app
+
+    def add_socket(self, socket: Socket) -> None:
+        add_own_socket(self.asgi_app, socket)
 
     def direct(self, endpoint: Endpoint) -> ASGIApp | None:
         handler = behind_probe(endpoint.app)

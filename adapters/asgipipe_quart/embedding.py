@@ -103,6 +103,8 @@ def _include(deployment: Deployment, state: BlueprintSetupState) -> None:
             methods=[endpoint.method],
             provide_automatic_options=False,
         )
+    for each in deployment.app_runner.routes.sockets.values():
+        state.add_url_rule(rule_of(each.path), each.name, cast(Any, socket), websocket=True, methods=["GET"])
     inside = f"{state.name_prefix}.{state.name}.".lstrip(".")
     functions: dict[bool, Any] = {False: view, True: socket}  # Quart's types forget that the latter answers nothing
     for websocket, function in functions.items():

@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadHost, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, MapAdapter, RequestRedirect, WebsocketMismatch
 from werkzeug.routing import Rule as AnyRule
 
-from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoint import Endpoint, Socket
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.types import Scope
 
@@ -36,13 +36,13 @@ def rule_of(template: str) -> str:
 
 
 class Rule(QuartRule):
-    """`row` is the endpoint of ours that it stands for; `tapped` ones are answered by an ASGI application.
+    """`row` is the endpoint or WebSocket of ours that it stands for; `tapped` ones are answered by an ASGI application.
 
     `open` ones need no key.
     """
 
     def __init__(
-        self, string: str, *args: Any, row: Endpoint | None = None, tapped: bool = False, **options: Any
+        self, string: str, *args: Any, row: Endpoint | Socket | None = None, tapped: bool = False, **options: Any
     ) -> None:  # Any: whatever Quart gives its own rules
         super().__init__(string, *args, **options)
         self.row = row
@@ -50,7 +50,7 @@ class Rule(QuartRule):
         self.open = False
 
 
-def row_of(rule: AnyRule) -> Endpoint | None:
+def row_of(rule: AnyRule) -> Endpoint | Socket | None:
     """Return what a rule stands for. What an extension puts into the map itself need not be a rule of our kind."""
     return rule.row if isinstance(rule, Rule) else None
 

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import MapAdapter, RequestRedirect
 
 from asgipipe.errors import DefinitionError
-from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoint import Endpoint, Socket
 from asgipipe.http.endpoints.reading import Probe, behind_probe
 from asgipipe.http.middleware.errors import ErrorBoundaryMiddleware
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
@@ -27,7 +27,7 @@ from asgipipe_quart.handler import HandlerEndpoint
 from asgipipe_quart.native import AroundRequests, add_native, require_class
 from asgipipe_quart.routing import Rule, row_of, rule_of
 from asgipipe_quart.straight import Straight
-from asgipipe_quart.views import answered, response_app
+from asgipipe_quart.views import answered, connected, response_app
 
 
 class QuartAppRunner(BaseDeploymentAppRunner):
@@ -77,6 +77,15 @@ class QuartAppRunner(BaseDeploymentAppRunner):
             **rule_options,
         )
         app.url_map.rules_of_rows[endpoint.method, endpoint.path] = cast(Rule, next(app.url_map.iter_rules(name)))
+
+    def add_socket(self, socket: Socket) -> None:
+        app = self.asgi_app
+
+        async def view() -> None:
+            await connected(socket.app, cast(Scope, quart.websocket.scope))
+
+        name, function = app.free_name(socket.name), cast(Any, view)  # Quart's types forget that it answers nothing
+        app.add_url_rule(rule_of(socket.path), name, function, websocket=True, methods=["GET"], row=socket, tapped=True)
 
     def framework_endpoint(self, handler: Handler) -> ASGIApp:
         return HandlerEndpoint(handler, self._ask_framework, self.run_in_thread, self.settings.request_timeout)

@@ -99,6 +99,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "max_message_size",
         "max_subscriptions",
     ),
+    "Capture": (
+        "capture",
+        "allow_capture_override",
+        "capture_retention",
+        "artifact_url",
+    ),
     "Hooks": (
         "startup_hook",
         "startup_hook_kwargs",

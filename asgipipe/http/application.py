@@ -15,6 +15,7 @@ from asgipipe.http.middleware.cors import CORSMiddleware
 from asgipipe.http.middleware.errors import Check, ErrorBoundaryMiddleware
 from asgipipe.http.middleware.limits import Limits
 from asgipipe.http.middleware.secure_headers import secure_headers
+from asgipipe.http.origin import Origins
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.logs import request_id_var
 from asgipipe.pipelines.execution import message_of, traceback_of
@@ -35,7 +36,7 @@ def layered(
     exempt: frozenset[str],
     lifecycle: Lifecycle,
 ) -> ASGIApp:
-    """Put the layers around `inner`: CORS, error boundary, limits, auth, admission; `inner` has the user's own in it.
+    """Put the layers around `inner`: CORS, error boundary, limits, auth, origins, admission; in it are the user's own.
 
     `keys` open what `open_list` does not; `exempt` paths are never throttled. The error boundary stands inside CORS, so
     that a 500 has CORS headers too, and admission inside auth, so that nobody without a key takes a place in the queue.
@@ -50,6 +51,7 @@ def layered(
     ]
     if keys:
         checks.append(Auth(keys=keys, open_list=open_list).check)
+    checks.append(Origins(settings.cors.allow_origins).check)
     admission = Admission(settings.max_concurrency, settings.max_queue)
     app: ASGIApp = AdmissionMiddleware(inner, admission=admission, lifecycle=lifecycle, exempt=exempt)
     app = ErrorBoundaryMiddleware(app, checks)

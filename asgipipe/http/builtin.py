@@ -1,11 +1,13 @@
 """The built-in endpoints of a deployment, as rows of its table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from asgipipe.http import operations
+from asgipipe.http import job_operations, operations
 from asgipipe.http.docs import docs_endpoints
-from asgipipe.http.endpoint import Endpoint, Operation
+from asgipipe.http.endpoint import Endpoint, Operation, Socket
+from asgipipe.http.endpoints.acceptance import Acceptance
 from asgipipe.http.endpoints.invoke import InvokeEndpoint
+from asgipipe.http.endpoints.jobs import CancelEndpoint, JobEndpoint, JobsEndpoint
 from asgipipe.http.endpoints.reading import (
     FixedEndpoint,
     HealthEndpoint,
@@ -13,6 +15,8 @@ from asgipipe.http.endpoints.reading import (
     MetricsEndpoint,
     ReadyEndpoint,
 )
+from asgipipe.http.endpoints.stream import EventStreams, StreamEndpoint
+from asgipipe.http.endpoints.websocket import SocketLimits, WebSocketEndpoint
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.openapi import OpenAPIEndpoint, openapi_document
 from asgipipe.http.status import status_document
@@ -22,7 +26,11 @@ from asgipipe.settings import DeploymentDefaultMiddleware, built_in_paths
 
 _OPEN = frozenset(("health", "ready", "openapi"))
 _PROBES = frozenset(("health", "ready"))
-_PATH_FIELDS = ("docs", "redoc", "openapi", "invoke", "health", "ready", "info", "metrics", "status")
+_FROM_THE_STORE = frozenset(("jobs", "runs"))
+_PATH_FIELDS = (
+    *("docs", "redoc", "openapi", "invoke", "health", "ready", "info", "metrics", "status"),
+    *("jobs", "stream", "runs"),
+)
 
 
 class BuiltIn:
@@ -33,6 +41,7 @@ class BuiltIn:
         self._settings = service.settings
         self._lifecycle = lifecycle
         self._flavor = flavor
+        self._streams = EventStreams(service, heartbeat=service.settings.stream_heartbeat)
         self.paths = {field.removesuffix("_url_path"): path for field, path in built_in_paths(service.settings).items()}
 
     @property
@@ -53,11 +62,28 @@ class BuiltIn:
                 operations.status_operation(),
             ),
         }
-        return [
+        fixed = (
             self._row(name, method, app, operation)
             for name, (method, app, operation) in made.items()
             if name in self.paths
-        ]
+        )
+        return [*fixed, *self._job_rows()]
+
+    def _job_rows(self) -> Iterator[Endpoint]:
+        service, schemas = self._service, self._schemas()
+        if "jobs" in self.paths:
+            one, job = "/{job_id}", job_operations
+            yield self._row("jobs", "GET", JobsEndpoint(service), job.jobs_operation(schemas))
+            yield self._row("jobs", "GET", JobEndpoint(service), job.job_operation(schemas), one)
+            yield self._row("jobs", "POST", CancelEndpoint(service), job.cancel_operation(), f"{one}/cancel")
+        if "stream" in self.paths:
+            stream = StreamEndpoint(service, self._streams)
+            yield self._row("stream", "GET", stream, job_operations.stream_operation(schemas), "/{job_id}")
+
+    def sockets(self) -> list[Socket]:
+        """Return the WebSockets of ours."""
+        path = self.paths.get("stream")
+        return [] if path is None else [Socket(path, self._socket(), "stream_socket")]
 
     def documents(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         """Return the rows of the OpenAPI document and the pages that show it."""
@@ -85,19 +111,45 @@ class BuiltIn:
         )
         return [self._row("openapi", "GET", OpenAPIEndpoint(document), row.operation), *pages]
 
-    def _row(self, name: str, method: str, app: ASGIApp | None, operation: Operation | None) -> Endpoint:
-        path = self.paths[name]
-        return Endpoint(path, method, app or FixedEndpoint({}), name, name not in _OPEN, operation)
+    def _row(
+        self, name: str, method: str, app: ASGIApp | None, operation: Operation | None, below: str = ""
+    ) -> Endpoint:
+        path = f"{self.paths[name]}{below}"
+        unique = operation.operation_id if operation is not None else name
+        return Endpoint(path, method, app or FixedEndpoint({}), unique, name not in _OPEN, operation)
 
     def _invoke(self) -> InvokeEndpoint:
         settings = self._settings
+        acceptance = Acceptance(
+            self._service,
+            self._streams,
+            self._lifecycle,
+            jobs_path=self.paths.get("jobs"),
+            stream_path=self.paths.get("stream"),
+            cancel_on_disconnect=settings.on_disconnect != "continue",
+        )
         return InvokeEndpoint(
             self._service,
+            acceptance,
             max_body_size=settings.max_request_body_size,
             receive_timeout=settings.receive_timeout,
             error_messages=settings.error_messages,
             cancel_on_disconnect=settings.on_disconnect == "cancel",
         )
+
+    def _socket(self) -> WebSocketEndpoint:
+        settings = self._settings
+        return WebSocketEndpoint(
+            self._service,
+            self._streams,
+            self._lifecycle,
+            SocketLimits(settings.max_message_size, settings.max_subscriptions, settings.send_timeout),
+            cancel_on_disconnect=settings.on_disconnect != "continue",
+        )
+
+    def _schemas(self) -> operations.PipelineSchemas:
+        contract = self._service.pipeline.contract
+        return operations.PipelineSchemas(contract.input_schema, contract.output_schema, required=contract.required)
 
     def _invoke_operation(self) -> Operation:
         pipeline = self._service.pipeline
@@ -143,5 +195,7 @@ def _step_names(graph: dict[str, object]) -> list[object]:
 
 
 def reading_paths(endpoints: Iterable[Endpoint]) -> frozenset[str]:
-    """Return the paths that are never throttled: they only read, and cost microseconds."""
-    return frozenset(endpoint.path for endpoint in endpoints if endpoint.method == "GET")
+    """Return the paths that are never throttled: they only read, and cost microseconds; the store costs more."""
+    return frozenset(
+        endpoint.path for endpoint in endpoints if endpoint.method == "GET" and endpoint.name not in _FROM_THE_STORE
+    )

@@ -1,6 +1,7 @@
 """The end of the chain: one dictionary look-up for endpoints of ours, else the framework's own application."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from types import MappingProxyType
 
 from asgipipe.errors import (
     BodyTooLargeError,
@@ -12,7 +13,7 @@ from asgipipe.errors import (
 from asgipipe.http.deadline import within
 from asgipipe.http.exchange import KEY, Exchange, exchange_of
 from asgipipe.http.problems import send_problem
-from asgipipe.http.routes import Routes, Table
+from asgipipe.http.routes import Routes, Table, Templates
 from asgipipe.http.turn import next_turn
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,16 +38,27 @@ class FrameworkDispatcher:
 
 
 class Dispatcher(FrameworkDispatcher):
-    """Answers what is in `table`, and the dashboard's files, without the framework."""
+    """Answers what is in `table`, `templates`, `sockets` and the dashboard's files without the framework."""
 
-    def __init__(self, table: Table, framework: ASGIApp, *, max_body_size: int, receive_timeout: float) -> None:
+    def __init__(
+        self,
+        table: Table,
+        framework: ASGIApp,
+        *,
+        templates: Templates | None = None,
+        sockets: Mapping[str, ASGIApp] = MappingProxyType({}),
+        max_body_size: int,
+        receive_timeout: float,
+    ) -> None:
         super().__init__(framework, max_body_size=max_body_size, receive_timeout=receive_timeout)
         self._table = table
+        self._templates = templates
+        self._sockets = sockets
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] != "http":
-            return self._framework(scope, receive, send)
         exchange: Exchange = scope[KEY]
+        if scope["type"] != "http":
+            return self._sockets.get(exchange.path, self._framework)(scope, receive, send)
         methods = self._table.get(exchange.path)
         method: str = scope["method"]
         app = exchange.file if methods is None else methods.get(method)
@@ -54,6 +66,11 @@ class Dispatcher(FrameworkDispatcher):
             send = without_body(send)
         if app is not None:
             return app(scope, receive, send)
+        if methods is None and self._templates is not None:
+            found = self._templates.find(method, exchange.path)
+            if found is not None:
+                app, values = found
+                return app({**scope, "path_params": values}, receive, send)
         return self._pass_on(scope, receive, send)
 
 

@@ -36,3 +36,12 @@ class Endpoint:
     auth_required: bool = True
     operation: Operation | None = None
     needs_framework: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """A WebSocket of the deployment's own; it needs the key, and `path` is complete as that of an endpoint."""
+
+    path: str
+    app: ASGIApp
+    name: str

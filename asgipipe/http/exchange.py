@@ -7,6 +7,7 @@ reach outer layers on every framework.
 
 from collections.abc import Awaitable, Callable
 from operator import itemgetter
+from urllib.parse import quote
 
 from asgipipe.http.types import ASGIApp, HeaderList, Message, Scope, Send
 
@@ -135,6 +136,15 @@ def local_path(scope: Scope) -> str:
         added = root.removeprefix(server).rstrip("/") if server else ""
         local = below(path, added) if added else None
     return path if local is None else local
+
+
+def public_path(scope: Scope, path: str = "") -> str:
+    """Return the path by which clients reach `path`, below the mount point and whatever the server stands behind.
+
+    One slash in front: `//host/path` would be the address of another host.
+    """
+    root = scope.get("root_path", "").strip("/")
+    return (f"/{quote(root)}" if root else "") + quote(path) or "/"
 
 
 def below(path: str, prefix: str) -> str | None:

@@ -4,12 +4,13 @@ prometheus_client is imported when the first text is asked for. Its global regis
 """
 
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic_core import to_json
 
+from asgipipe.http.negotiation import chosen
+from asgipipe.jobs.states import JobState
 from asgipipe.service.metrics import MetricsSnapshot
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ DeploymentSnapshot = tuple[str, str, MetricsSnapshot]
 
 BUCKETS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 50.0, 250.0)
 """Upper edges of `asgipipe_run_duration_seconds` in seconds; each is an edge of the service's histogram."""
+
+_NO_JOBS: Final[Mapping[str, Mapping[JobState, int]]] = {}
 
 logger = logging.getLogger(__name__)
 
@@ -34,37 +37,11 @@ _OFFERS: Final[Mapping[Format, tuple[str, ...]]] = {
     "openmetrics": ("application/openmetrics-text", "application/*", "*/*"),
     "text": ("text/plain", "text/*", "*/*"),
 }
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"?')
-_WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 
 def negotiate(accept: bytes | None) -> Format:
-    """Choose the format for an `Accept` header; JSON when it is missing, empty or accepts none of the three.
-
-    The highest weight wins; among equals the format that is named more precisely, so that `text/plain, */*` gives text.
-    """
-    weights = _weights(accept.decode("latin-1")) if accept else {}
-    best: Format = "json"
-    rank = (0.0, 0)
-    for offer, ranges in _OFFERS.items():
-        for precision, media_range in enumerate(ranges):
-            if media_range in weights:  # only the most precise range counts, also when it says q=0
-                found = (weights[media_range], -precision)
-                if found[0] > 0.0 and (rank[0] == 0.0 or found > rank):
-                    best, rank = offer, found
-                break
-    return best
-
-
-def _weights(accept: str) -> dict[str, float]:
-    """Return the weight of each media range, the highest where one is repeated; ill-formed ranges are left out."""
-    weights: dict[str, float] = {}
-    for part in _QUOTED.sub("", accept).lower().split(","):
-        media_range, *parameters = (piece.strip() for piece in part.split(";"))
-        weight = next((value[2:].strip() for value in parameters if value.startswith("q=")), "1")
-        if _WEIGHT.fullmatch(weight):
-            weights[media_range] = max(float(weight), weights.get(media_range, 0.0))
-    return weights
+    """Choose the format for an `Accept` header; JSON when it is missing, empty or accepts none of the three."""
+    return chosen(accept.decode("latin-1"), _OFFERS) or "json" if accept else "json"
 
 
 # Rendering
@@ -78,18 +55,23 @@ _CONTENT_TYPES: Final[Mapping[Format, bytes]] = {
 
 
 def render(
-    snapshots: Sequence[DeploymentSnapshot], form: Format, *, extra: "CollectorRegistry | None" = None
+    snapshots: Sequence[DeploymentSnapshot],
+    form: Format,
+    *,
+    jobs: Mapping[str, Mapping[JobState, int]] = _NO_JOBS,
+    extra: "CollectorRegistry | None" = None,
 ) -> tuple[bytes, bytes]:
     """Return the content type and the body of an answer that shows `snapshots`.
 
-    JSON shows one deployment; ValueError for any other number. Text shows all of them, followed by the metrics of
+    JSON shows one deployment; ValueError for any other number. Text shows all of them, with their `jobs` by the name of
+    the deployment, followed by the metrics of
     `extra`, a registry of the user's: families named like ours are left out, and all of it when a collector fails.
     """
     if form == "json":
         ((_, _, snapshot),) = snapshots
         body = to_json(document(snapshot))
     else:
-        families = list(_families(snapshots))
+        families = [*_families(snapshots), *_jobs(snapshots, jobs)]
         body = _encode(families if extra is None else [*families, *_collect(extra, families, form)], form)
     return _CONTENT_TYPES[form], body
 
@@ -134,6 +116,17 @@ def _families(snapshots: Sequence[DeploymentSnapshot]) -> "Iterator[Metric]":
         for (method, status), count in snapshot.requests.items():
             requests.add_metric((deployment, method, status), count)
     yield from (runs, seconds, in_flight, requests)
+
+
+def _jobs(snapshots: Sequence[DeploymentSnapshot], jobs: Mapping[str, Mapping[JobState, int]]) -> "Iterator[Metric]":
+    from prometheus_client.core import GaugeMetricFamily
+
+    family = GaugeMetricFamily("asgipipe_jobs", "Jobs by their state.", labels=("deployment", "pipeline", "state"))
+    for deployment, pipeline, _ in snapshots:
+        for state, count in jobs.get(deployment, {}).items():
+            family.add_metric((deployment, pipeline, state.value), count)
+    if family.samples:
+        yield family
 
 
 def _collect(extra: "CollectorRegistry", ours: "Sequence[Metric]", form: Format) -> "list[Metric]":

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 
 from asgipipe.errors import UnavailableError, UserError
 
 logger = logging.getLogger("asgipipe")
+
+Work = Callable[[], Coroutine[object, object, None]]
 
 
 class State(Enum):
@@ -27,14 +29,25 @@ class Lifecycle:
     and stop may be asked for by different tasks. Concurrent starts share one attempt; after a failed one the next start
     tries again; each successful `start` needs its `stop`, and the last of those stops.
 
-    `active` is the number of requests in progress, `ready` whether more may come.
+    `active` is the number of requests and of background jobs in progress, `ready` whether more may come. `on_drain` is
+    called when a drain begins, and `on_abandon` before the runs are cancelled that are still in progress at its end.
+    `connections` are what is told of a drain besides: a connection that would stay open for ever.
     """
 
     def __init__(
-        self, resources: Callable[[], AbstractAsyncContextManager[object]], cancel_runs: Callable[[str], None]
+        self,
+        resources: Callable[[], AbstractAsyncContextManager[object]],
+        cancel_runs: Callable[[str], None],
+        *,
+        on_drain: Work | None = None,
+        on_abandon: Work | None = None,
     ) -> None:
         self._resources = resources
         self._cancel_runs = cancel_runs
+        self._on_drain = on_drain
+        self._on_abandon = on_abandon
+        self._draining: asyncio.Task[None] | None = None
+        self.connections: set[Callable[[], None]] = set()
         self._holders = 0
         self._task: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[object] | None = None
@@ -108,9 +121,17 @@ class Lifecycle:
             raise error
 
     def begin_drain(self) -> None:
-        """Be no longer ready; requests in progress go on, new work is refused."""
+        """Be no longer ready; requests in progress go on, new work is refused. May be called in a signal handler."""
         self.draining = True
         self.ready = False
+        if self._task is not None and not self._task.get_loop().is_closed():
+            self._task.get_loop().call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        for tell in tuple(self.connections):
+            tell()
+        if self._on_drain is not None and self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._on_drain())
 
     async def drained(self) -> None:
         """Return when no request is in progress."""
@@ -124,9 +145,20 @@ class Lifecycle:
         if self._idle is not None and not self.active:
             self._idle.set()
 
+    def job_began(self) -> None:
+        self.active += 1
+
+    def job_ended(self) -> None:
+        self.active -= 1
+        self.request_ended()
+
     async def abandon(self) -> None:
         """Cancel the runs still in progress."""
-        self._cancel_runs("the server is stopping")
+        try:
+            if self._on_abandon is not None:
+                await self._on_abandon()
+        finally:
+            self._cancel_runs("the server is stopping")
 
     async def _hold(self, ready: "asyncio.Future[object]", stop: asyncio.Event) -> None:
         try:

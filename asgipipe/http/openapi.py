@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from pydantic_core import to_json
 
 from asgipipe.http.endpoint import Endpoint, Operation
+from asgipipe.http.exchange import public_path
 from asgipipe.http.responses import JSON, respond
 from asgipipe.http.types import Receive, Scope, Send
 
@@ -34,6 +34,7 @@ PROBLEM_SCHEMAS: Mapping[str, Mapping[str, object]] = {
             "status": {"type": "integer", "minimum": 400, "maximum": 599},
             "detail": {"type": "string"},
             "run_id": {"type": "string"},
+            "job_id": {"type": "string"},
         },
         "required": ["type", "title", "status", "detail"],
     },
@@ -75,6 +76,7 @@ REFUSALS: Mapping[int, Refusal] = {
     404: Refusal("NotFound", "There is no such thing."),
     405: Refusal("MethodNotAllowed", "The path does not answer this method.", "allow"),
     408: Refusal("RequestTimeout", "The request did not arrive in time."),
+    409: Refusal("Conflict", "It is too late for this, or too early: a job that has ended, a key that is in use."),
     413: Refusal("BodyTooLarge", "The body is larger than this deployment accepts."),
     415: Refusal("UnsupportedMediaType", "The body is not of a JSON content type."),
     422: Refusal("ValidationFailed", "The body is JSON, but not what is asked for.", schema="ValidationProblem"),
@@ -83,6 +85,7 @@ REFUSALS: Mapping[int, Refusal] = {
     500: Refusal("InternalError", "The server failed; its log says why."),
     503: Refusal("Unavailable", "The deployment is starting, draining or not well.", "retry-after"),
     504: Refusal("DeadlinePassed", "The deadline of the request passed."),
+    507: Refusal("StorageFull", "The server has no room left to keep this."),
 }
 
 HEADERS: Mapping[str, Mapping[str, object]] = {
@@ -93,6 +96,15 @@ HEADERS: Mapping[str, Mapping[str, object]] = {
     "www-authenticate": {"description": "The scheme to use, `Bearer`.", "schema": {"type": "string"}},
     "allow": {"description": "The methods of the path, separated by commas.", "schema": {"type": "string"}},
     "retry-after": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
+    "location": {"description": "Where the job can be looked at.", "schema": {"type": "string"}},
+    "preference-applied": {
+        "description": "The preference of `Prefer` that was honoured (RFC 7240).",
+        "schema": {"const": "respond-async"},
+    },
+    "idempotent-replayed": {
+        "description": "Present when this is the answer to an earlier request with the same Idempotency-Key.",
+        "schema": {"const": "true"},
+    },
 }
 
 # Starlette's path converters (https://www.starlette.io/routing/#path-parameters).
@@ -257,10 +269,11 @@ def _responses(
 def _with_request_id(response: Mapping[str, object]) -> Mapping[str, object]:
     if "$ref" in response:
         return response
-    return {**response, "headers": {**_header("x-request-id"), **_mapping(response.get("headers", {}))}}
+    return {**response, "headers": {**header("x-request-id"), **_mapping(response.get("headers", {}))}}
 
 
-def _header(name: str) -> dict[str, object]:
+def header(name: str) -> dict[str, object]:
+    """Return the `headers` member for one of HEADERS."""
     return {name: {"$ref": f"#/components/headers/{name}"}}
 
 
@@ -289,7 +302,7 @@ def _refusal(refusal: Refusal) -> dict[str, object]:
     names = ["x-request-id", *([refusal.header] if refusal.header else [])]
     return {
         "description": refusal.description,
-        "headers": {name: _header(name)[name] for name in names},
+        "headers": {name: header(name)[name] for name in names},
         "content": {"application/problem+json": {"schema": {"$ref": f"{SCHEMAS}{refusal.schema}"}}},
     }
 
@@ -305,6 +318,4 @@ class OpenAPIEndpoint:
         self._tail = b"}]," + to_json(rest, inf_nan_mode="null")[1:]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # One slash in front: `//host/path` would be the address of another host.
-        root = "/" + quote(scope.get("root_path", "").strip("/"))
-        await respond(send, 200, JSON, self._head + to_json(root) + self._tail)
+        await respond(send, 200, JSON, self._head + to_json(public_path(scope)) + self._tail)

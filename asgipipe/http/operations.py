@@ -1,58 +1,33 @@
 """What the OpenAPI document says about the built-in endpoints."""
 
 from collections.abc import Mapping
+from typing import cast
 
 from asgipipe.http.endpoint import Operation
-from asgipipe.http.openapi import DEFINITIONS, PROBLEM_SCHEMAS, SCHEMAS, Components, refusals
-
-Schema = Mapping[str, object]
-
-STRING: Schema = {"type": "string"}
-NULLABLE_STRING: Schema = {"type": ["string", "null"]}
-COUNT: Schema = {"type": "integer", "minimum": 0}
-SECONDS: Schema = {"type": "number", "minimum": 0, "description": "Seconds."}
-NULLABLE_SECONDS: Schema = {"type": ["number", "null"], "minimum": 0, "description": "Seconds."}
-NULLABLE_TIME: Schema = {"type": ["string", "null"], "format": "date-time", "description": "RFC 3339."}
+from asgipipe.http.idempotency import LONGEST
+from asgipipe.http.modes import LONGEST_DELAY, MOST_ATTEMPTS, PRIORITY, RESPOND_ASYNC, Mode
+from asgipipe.http.openapi import DEFINITIONS, PROBLEM_SCHEMAS, Components, header, refusals, renamed
+from asgipipe.http.schemas import (
+    ACCEPTED,
+    COUNT,
+    EVENT,
+    EVENT_STREAM,
+    JOB,
+    METADATA,
+    NULLABLE_SECONDS,
+    NULLABLE_STRING,
+    NULLABLE_TIME,
+    SECONDS,
+    STRING,
+    Schema,
+    envelope,
+    json_response,
+    problem_content,
+    record,
+)
 
 RUNS = ("Runs",)
 SERVICE = ("Service",)
-
-
-def record(properties: Mapping[str, Schema], *, optional: tuple[str, ...] = ()) -> dict[str, object]:
-    """Return the schema of an object that has all of `properties` but the optional ones, and may get more later."""
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": dict(properties), "required": required}
-
-
-def json_response(description: str, schema: Schema) -> dict[str, object]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-METADATA = record(
-    {
-        "deployment_id": STRING,
-        "deployment_name": STRING,
-        "snapshot_id": NULLABLE_STRING,
-        "snapshot_name": NULLABLE_STRING,
-        "pipeline_name": STRING,
-        "run_id": STRING,
-        "run_name": STRING,
-        "parameters_used": {"type": "object", "description": "Every parameter of the run, defaults included."},
-    }
-)
-
-
-def _envelope(success: bool, outputs: Schema, error: Schema, description: str) -> dict[str, object]:
-    schema = record(
-        {
-            "success": {"const": success},
-            "outputs": outputs,
-            "execution_time": SECONDS,
-            "metadata": {"$ref": f"{DEFINITIONS}RunMetadata"},
-            "error": error,
-        }
-    )
-    return {**schema, "description": description}
 
 
 def _request(required: bool) -> dict[str, object]:
@@ -79,6 +54,24 @@ def _request(required: bool) -> dict[str, object]:
     }
 
 
+class PipelineSchemas:
+    """The schemas of what one pipeline takes and gives; `required` says whether it has parameters without a default."""
+
+    def __init__(self, input_schema: Schema, output_schema: Schema, *, required: bool) -> None:
+        components = Components()
+        components.adopt(PROBLEM_SCHEMAS)
+        parameters, outputs = components.hoist(input_schema), components.hoist(output_schema)
+        self._references = components.adopt(_run_schemas(parameters, outputs, required), DEFINITIONS)
+        self.components = components.schemas
+
+    def placed(self, schema: Mapping[str, object]) -> dict[str, object]:
+        """Return a part of the document with its references to DEFINITIONS in their place."""
+        return cast("dict[str, object]", renamed(schema, self._references))
+
+    def reference(self, name: str) -> dict[str, object]:
+        return self.placed({"$ref": f"{DEFINITIONS}{name}"})
+
+
 def _run_schemas(parameters: Schema, outputs: Schema, required: bool) -> dict[str, Schema]:
     failure = "A run that was started and failed; `error` says why, unless the deployment keeps that to itself."
     return {
@@ -86,10 +79,13 @@ def _run_schemas(parameters: Schema, outputs: Schema, required: bool) -> dict[st
         "Outputs": outputs,
         "RunMetadata": METADATA,
         "InvokeRequest": _request(required),
-        "Envelope": _envelope(
+        "Envelope": envelope(
             True, {"$ref": f"{DEFINITIONS}Outputs"}, {"type": "null"}, "A run that finished, with its outputs by name."
         ),
-        "FailedEnvelope": _envelope(False, {"type": "null"}, NULLABLE_STRING, failure),
+        "FailedEnvelope": envelope(False, {"type": "null"}, NULLABLE_STRING, failure),
+        "Accepted": ACCEPTED,
+        "Job": JOB,
+        "Event": EVENT,
     }
 
 
@@ -97,41 +93,82 @@ def invoke_operation(
     *, summary: str, description: str, input_schema: Schema, output_schema: Schema, required: bool
 ) -> Operation:
     """Describe POST invoke for one pipeline; `required` says whether it has parameters without a default."""
-    components = Components()
-    components.adopt(PROBLEM_SCHEMAS)
-    parameters, outputs = components.hoist(input_schema), components.hoist(output_schema)
-    references = components.adopt(_run_schemas(parameters, outputs, required), DEFINITIONS)
-    names = ("InvokeRequest", "Envelope", "FailedEnvelope")
-    request, envelope, failed = ({"$ref": references[f"{DEFINITIONS}{name}"]} for name in names)
+    schemas = PipelineSchemas(input_schema, output_schema, required=required)
+    request, finished, failed, accepted = map(
+        schemas.reference, ("InvokeRequest", "Envelope", "FailedEnvelope", "Accepted")
+    )
     return Operation(
         operation_id="invoke",
         summary=summary,
         description=description,
         tags=RUNS,
-        parameters=(MODE,),
+        parameters=_INVOKE_PARAMETERS,
         request_body={"required": required, "content": {"application/json": {"schema": request}}},
         responses={
-            "200": json_response("The run finished.", envelope),
-            **refusals(415, 422),
+            "200": {
+                "description": "The run finished; with `mode=stream`, its events until it ends.",
+                "headers": _REPLAYED,
+                "content": {"application/json": {"schema": finished}, **schemas.placed(EVENT_STREAM)},
+            },
+            "202": {
+                **json_response("The job was accepted, and will not be lost.", accepted),
+                "headers": {**header("location"), **header("preference-applied"), **_REPLAYED},
+            },
+            **refusals(409, 415, 422, 507),
             "500": _run_failure("The pipeline raised an exception.", failed),
             "504": _run_failure("The deadline passed.", failed),
         },
-        components=components.schemas,
+        components=schemas.components,
     )
 
 
-MODE: Mapping[str, object] = {
-    "name": "mode",
-    "in": "query",
-    "description": "`sync` waits for the end of the run.",
-    "schema": {"type": "string", "enum": ["sync"], "default": "sync"},
-}
+_REPLAYED = header("idempotent-replayed")
 
 
-def _run_failure(description: str, envelope: Schema) -> dict[str, object]:
+def query_parameter(name: str, description: str, schema: Schema) -> dict[str, object]:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def header_parameter(name: str, description: str, schema: Schema) -> dict[str, object]:
+    return {"name": name, "in": "header", "description": description, "schema": schema}
+
+
+_INVOKE_PARAMETERS = (
+    query_parameter(
+        "mode",
+        "`sync` waits for the end of the run, `async` accepts it as a job, `stream` sends its events as they happen. It"
+        " wins over `Accept: text/event-stream`, and that over `Prefer: respond-async`.",
+        {"type": "string", "enum": [mode.value for mode in Mode], "default": Mode.SYNC.value},
+    ),
+    query_parameter(
+        "priority",
+        "Jobs of a higher priority are run first. Of no effect on a run that is waited for, which begins at once.",
+        {"type": "integer", "minimum": -PRIORITY, "maximum": PRIORITY, "default": 0},
+    ),
+    query_parameter(
+        "delay",
+        "Seconds before a job is run. Of no effect on a run that is waited for.",
+        {"type": "number", "minimum": 0, "maximum": LONGEST_DELAY, "default": 0},
+    ),
+    query_parameter(
+        "max_attempts",
+        "How often a job is begun before it is given up because its worker was lost each time. Of no effect on a run"
+        " that is waited for.",
+        {"type": "integer", "minimum": 1, "maximum": MOST_ATTEMPTS},
+    ),
+    header_parameter(
+        "Idempotency-Key",
+        "The same key with the same body gives the first answer again, for as long as the deployment remembers it.",
+        {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[!-~]+$"},
+    ),
+    header_parameter("Prefer", f"`{RESPOND_ASYNC}` is the same as `mode=async` (RFC 7240).", STRING),
+)
+
+
+def _run_failure(description: str, failed: Schema) -> dict[str, object]:
     """A run that failed answers with the envelope; what went wrong around it, before it began, with a problem."""
-    problem = {"application/problem+json": {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
-    return {"description": description, "content": {"application/json": {"schema": envelope}, **problem}}
+    content = {"application/json": {"schema": failed}, **problem_content()}
+    return {"description": description, "headers": _REPLAYED, "content": content}
 
 
 def health_operation() -> Operation:
@@ -183,7 +220,6 @@ def metrics_operation() -> Operation:
             "execution_time_quantiles": record(dict.fromkeys(("0.5", "0.95", "0.99"), NULLABLE_SECONDS)),
             "last_execution_time": NULLABLE_TIME,
         },
-        optional=("canceled_executions",),
     )
     content = {
         "application/json": {"schema": schema},

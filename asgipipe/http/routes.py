@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from starlette.routing import compile_path
 
 from asgipipe.http.dashboard import Dashboard
-from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoint import Endpoint, Socket
 from asgipipe.http.exchange import Exchange
 from asgipipe.http.types import ASGIApp, Scope
 
@@ -20,19 +20,21 @@ _READING = ("GET", "HEAD")
 class Routes:
     """`endpoints` are built-in and custom ones; `key_needed` knows the routes that are the framework's own.
 
-    `dashboard_root` is the path in front of the dashboard's files. `self.endpoints` is in the order in which paths are
-    tried, on every framework: what answers must be what was found open.
+    `sockets` have exact paths. `dashboard_root` is the path in front of the dashboard's files. `self.endpoints` is in
+    the order in which paths are tried, on every framework: what answers must be what was found open.
     """
 
     def __init__(
         self,
         endpoints: Iterable[Endpoint],
         *,
+        sockets: Iterable[Socket] = (),
         key_needed: KeyNeeded = lambda _: None,
         dashboard: Dashboard | None = None,
         dashboard_root: str = "",
     ) -> None:
         self.endpoints = tuple(sorted(endpoints, key=lambda endpoint: precedence(endpoint.path)))
+        self.sockets = {socket.path: socket for socket in sockets}
         self.dashboard = dashboard
         self._dashboard_root = dashboard_root
         self._key_needed = key_needed
@@ -52,6 +54,8 @@ class Routes:
             if found is not None:
                 # An extension may have put a route of its own before an endpoint that is open.
                 return not found[0].auth_required and needed is not True
+        elif exchange.path in self.sockets:
+            return False
         return needed is False
 
     def file(self, scope: Scope, exchange: Exchange) -> ASGIApp | None:
@@ -94,6 +98,31 @@ def table(applications: Mapping[tuple[str, str], ASGIApp]) -> Table:
         if method == "GET":
             methods["HEAD"] = app
     return rows
+
+
+class Templates:
+    """Finds the application for a path with parameters, where `applications` has one by method and path.
+
+    `routes` decide what answers, as they do for the framework; but they are asked only about paths that are one or two
+    segments longer than what such a path begins with, so that others cost two look-ups.
+    """
+
+    def __init__(self, routes: Routes, applications: Mapping[tuple[str, str], ASGIApp]) -> None:
+        self._find = routes.find
+        self._applications = applications
+        self._beginnings = frozenset(path.partition("/{")[0] for _, path in applications)
+
+    def find(self, method: str, path: str) -> tuple[ASGIApp, dict[str, str]] | None:
+        """Return the application and the values of the parameters."""
+        parent = path.rpartition("/")[0]
+        if parent not in self._beginnings and parent.rpartition("/")[0] not in self._beginnings:
+            return None
+        found = self._find(method, path)
+        if found is None:
+            return None
+        endpoint, values = found
+        app = self._applications.get((endpoint.method, endpoint.path))
+        return None if app is None else (app, values)
 
 
 def path_pattern(template: str) -> re.Pattern[str]:

@@ -1,10 +1,10 @@
 """What is said about jobs and their events, and how it is written as JSON."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from asgipipe.jobs.states import JobState
 
@@ -16,6 +16,9 @@ TERMINAL_EVENTS = {
     JobState.CANCELED: "pipeline_canceled",
 }
 """The event that ends a job, by the state that it ends in; its data is the envelope."""
+
+FAILED, TIMEOUT, INTERRUPTED, CANCELED = "failed", "timeout", "interrupted", "canceled"
+"""What `error_code` says: the pipeline raised, its deadline passed, its workers were lost, somebody cancelled it."""
 
 _TERMINAL = frozenset(TERMINAL_EVENTS.values())
 
@@ -89,6 +92,33 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class JobOptions:
+    """How a job is run, with the settings of the time when it was submitted; `capture` is JSON."""
+
+    timeout: float | None = None
+    max_attempts: int = 3
+    retries: int = 0
+    capture: bytes | None = None
+
+    def dump(self) -> bytes:
+        return to_json(asdict(self))
+
+    @classmethod
+    def load(cls, options: bytes) -> "JobOptions":
+        """Read what `dump` wrote; what an older version did not write yet has its default."""
+        given = cls(**from_json(options))
+        return given if given.capture is None else replace(given, capture=str(given.capture).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events of a job, in order, and the job as it was no later than they were read."""
+
+    job: Job
+    events: "list[Event]"
+
+
+@dataclass(frozen=True, slots=True)
 class JobPage:
     """`total` counts what the filter lets through; `next_cursor` is None on the last page."""
 
@@ -133,3 +163,7 @@ class Event:
 def timestamp(seconds: float) -> str:
     """Return a time as RFC 3339 in UTC, to the microsecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def canceled_message(reason: str | None) -> str:
+    return "the job was canceled" if reason is None else f"the job was canceled: {reason}"

@@ -9,14 +9,14 @@ from contextvars import ContextVar
 from enum import Enum
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from asgipipe.errors import OutsideRunError, RunCanceled
 from asgipipe.logs import id_sources
+from asgipipe.pipelines.memory import Scope, StepMemory
 
 if TYPE_CHECKING:
     from asgipipe.pipelines.executor import Call, ThreadExecutor
-    from asgipipe.pipelines.memory import StepMemory
 
 R = TypeVar("R")
 
@@ -62,6 +62,8 @@ class Run:
     complete. `listener`, when there is one, receives every event; without it events cost nothing. `deadline` is in
     seconds of the monotonic clock, `timeout` in seconds from the start. `abandoned` is True while threads still work on
     a run that nobody waits for; `on_thread_end` is then called when the last of them has ended.
+
+    A listener that was told too much sets `room`: async code that tells it more awaits that first.
     """
 
     # Defaults live in the class: a run that needs none of them pays for none of them.
@@ -77,8 +79,9 @@ class Run:
     timeout = 0.0
     inline = False
     on_cancel: Callable[[], object] | None = None
-    memory: "StepMemory | None" = None
+    memory: StepMemory | None = None
     parameters_json = b"{}"
+    room: Callable[[], Awaitable[None]] | None = None
     _cancelled: threading.Event | None = None
     _changed: threading.Condition | None = None
 
@@ -95,6 +98,16 @@ class Run:
         self.parameters = parameters
         self.environment = environment
         self.listener = listener
+
+    @property
+    def scope(self) -> Scope:
+        """The scope of the steps that the pipeline itself calls, in a run with a memory."""
+        found: Scope | None = self.__dict__.get("_scope")
+        if found is None:
+            assert self.memory is not None
+            # Several threads may do this at once, and setdefault of a dict is one step for all of them.
+            found = self.__dict__.setdefault("_scope", Scope(self.memory))
+        return found
 
     @property
     def executor(self) -> "ThreadExecutor":
@@ -184,6 +197,14 @@ class Run:
     def _waiting_call(self) -> "Call[object] | None":
         calls = tuple((self.children or {}).values())
         return next((call for call in calls if call is not None and not call.begun), None)
+
+    def wait_until_kept(self, kept: "Future[None]") -> None:
+        """Wait in a thread until a step's result is durable. Raises RunCanceled when it will never be."""
+        self.adopt(cast("Future[object]", kept))
+        try:
+            kept.result()
+        except CancelledError:
+            raise RunCanceled(self.cancel_reason or "this attempt of the job is over") from None
 
     async def settle(self, *, cancel: bool) -> None:
         """Wait for the submitted steps that nobody waited for; with `cancel`, those that can be are cancelled first.

@@ -82,7 +82,7 @@ class Contract:
         inputs = _adapter(self.parameters_type, f"pipeline {name!r}: input model")
         self.input_schema = _json_schema(inputs, "validation", f"pipeline {name!r}: parameters")
         self.may_hold_infinity = not types_in(inputs.core_schema) <= _FINITE_TYPES
-        self.dump_parameters = _dump_anything if self.from_model else _dump(inputs)
+        self.dump_parameters = dump_anything if self.from_model else _dump(inputs)
         outputs = _outputs_adapter(name, self.shape)
         self.output_schema = _json_schema(outputs, "serialization", f"pipeline {name!r}: outputs")
         self._dump_outputs = _dump(outputs)
@@ -151,7 +151,7 @@ def _dump(adapter: TypeAdapter[object]) -> Dump:
     return dump
 
 
-_dump_anything = _dump(TypeAdapter(Any))
+dump_anything = _dump(TypeAdapter(Any))
 
 
 def signature_parameters(name: str, function: Callable[..., object], hints: Mapping[str, object]) -> list[Parameter]:

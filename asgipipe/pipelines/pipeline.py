@@ -16,7 +16,7 @@ from asgipipe.pipelines.callables import Kind, doc_of, kind_in_run, name_of
 from asgipipe.pipelines.context import current
 from asgipipe.pipelines.step import Step
 from asgipipe.pipelines.stream import is_text
-from asgipipe.settings import DeploymentSettings
+from asgipipe.settings import CaptureLike, DeploymentSettings
 
 if TYPE_CHECKING:
     from asgipipe.pipelines.contract import Contract
@@ -164,6 +164,7 @@ class Pipeline(Generic[P, R_co]):
         *,
         name: str | None = None,
         settings: SettingsLike | None = None,
+        capture: CaptureLike | None = None,
         on_init: Hook | str | None = None,
         on_cleanup: Hook | str | None = None,
         on_init_kwargs: Mapping[str, object] | None = None,
@@ -172,11 +173,13 @@ class Pipeline(Generic[P, R_co]):
         input_model: type[BaseModel] | str | None = None,
         output_model: type[BaseModel] | str | None = None,
     ) -> "Pipeline[P, R_co]":
-        """Return a copy with the given options changed; `settings` are laid over those of the decorator."""
-        given = {key: value for key, value in locals().items() if key not in ("self", "settings") and value is not None}
-        layers = self.settings_layers
-        if settings is not None:
-            layers = (*layers, ("with_options", settings))
+        """Return a copy with the given options changed.
+
+        `settings` are laid over those of the decorator, and a `capture` with a mode replaces the one below it.
+        """
+        apart = ("self", "settings", "capture")
+        given = {key: value for key, value in locals().items() if key not in apart and value is not None}
+        layers = self.settings_layers + _layers("with_options", settings, capture)
         return self._copy(self.function, replace(self.options, **given), layers)
 
     def _copy(
@@ -185,6 +188,14 @@ class Pipeline(Generic[P, R_co]):
         copy = Pipeline(function, options, layers)
         copy._hints = self._hints or copy._hints  # what could be found when this one was defined
         return copy
+
+
+def _layers(
+    name: str, settings: SettingsLike | None, capture: CaptureLike | None
+) -> tuple[tuple[str, SettingsLike], ...]:
+    """Return the layers of settings given in one place; `capture` is the setting of that name."""
+    given = (settings, None if capture is None else {"capture": capture})
+    return tuple((name, values) for values in given if values is not None)
 
 
 def _refuse_unserved(target: object) -> None:
@@ -212,6 +223,7 @@ def pipeline(
     *,
     name: str | None = None,
     settings: SettingsLike | None = None,
+    capture: CaptureLike | None = None,
     on_init: Hook | str | None = None,
     on_cleanup: Hook | str | None = None,
     on_init_kwargs: Mapping[str, object] | None = None,
@@ -226,6 +238,7 @@ def pipeline(
     *,
     name: str | None = None,
     settings: SettingsLike | None = None,
+    capture: CaptureLike | None = None,
     on_init: Hook | str | None = None,
     on_cleanup: Hook | str | None = None,
     on_init_kwargs: Mapping[str, object] | None = None,
@@ -238,8 +251,9 @@ def pipeline(
 
     `on_init` runs once per process before the first request and gives `pipeline_state`; `on_cleanup` runs once at the
     end and is given the state when it takes an argument; both may be async. `blocking=False` promises that a sync
-    pipeline never waits, so it runs on the event loop without a hop to a thread. `input_model` and `output_model`
-    describe a callable without annotations: the fields of the first are passed as keyword arguments.
+    pipeline never waits, so it runs on the event loop without a hop to a thread. `capture` says what its runs leave
+    behind: a CapturePolicy, its fields, or a mode such as "full"; it is the setting of that name. `input_model` and
+    `output_model` describe a callable without annotations: the fields of the first are passed as keyword arguments.
     """
     options = PipelineOptions(
         name=name,
@@ -251,7 +265,7 @@ def pipeline(
         input_model=input_model,
         output_model=output_model,
     )
-    layers = () if settings is None else (("decorator", settings),)
+    layers = _layers("decorator", settings, capture)
 
     def decorate(function: Callable[P, R]) -> Pipeline[P, R]:
         return Pipeline(function, options, layers)

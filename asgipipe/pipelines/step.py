@@ -12,10 +12,12 @@ from asgipipe.errors import DefinitionError, StepExitError, StepTimeoutError
 from asgipipe.pipelines.callables import Kind, doc_of, kind_in_run, name_of
 from asgipipe.pipelines.context import Run, current
 from asgipipe.pipelines.future import StepFuture, StepFutures, start
-from asgipipe.pipelines.stream import is_text, joined
+from asgipipe.pipelines.memory import Place, scope
+from asgipipe.pipelines.stream import is_text, item_type, joined
 
 if TYPE_CHECKING:
     from asgipipe.pipelines.outputs import OutputShape
+    from asgipipe.pipelines.results import ResultCodec
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,6 +52,7 @@ class Step(Generic[P, R_co]):
         self._hints: Mapping[str, object] | None = None
         self._text: bool | None = None
         self._shape: OutputShape | None = None
+        self._codec: ResultCodec | None = None
         self.__doc__ = function.__doc__
         self.__module__ = getattr(function, "__module__", type(function).__module__)
         self.__wrapped__ = function
@@ -107,6 +110,18 @@ class Step(Generic[P, R_co]):
             self._text = self.kind.streams and is_text(self._annotations())
         return self._text
 
+    @property
+    def codec(self) -> "ResultCodec":
+        """How results are written for a run that is repeated, and read."""
+        if self._codec is None:
+            from asgipipe.pipelines.results import ResultCodec
+
+            annotation = self._annotations().get("return", object)
+            if self.kind.streams:
+                annotation = str if self.text else list[item_type(annotation) or object]  # type: ignore[misc]  # made at run time
+            self._codec = ResultCodec(annotation)
+        return self._codec
+
     def with_options(
         self,
         *,
@@ -141,7 +156,7 @@ class Step(Generic[P, R_co]):
         if context is None:
             return self.function(*args, **kwargs)
         run = context[0]
-        if self._plain_sync and run.listener is None:
+        if self._plain_sync and run.listener is None and run.memory is None:
             if run.cancel_reason is not None:
                 run.checkpoint()
             token = current.set((run, self.name))
@@ -149,6 +164,8 @@ class Step(Generic[P, R_co]):
                 return self.function(*args, **kwargs)
             finally:
                 current.reset(token)
+        if run.memory is not None:
+            return cast(R_co, self.call_at(self._place(run), run, args, kwargs))
         if self._is_async:
             # No cast() here and in _execute: it is a call, and `Awaitable[object]` makes an object, on every step.
             if self._plain_async and not run.inline and _get_running_loop() is not None:
@@ -165,7 +182,7 @@ class Step(Generic[P, R_co]):
 
         Sync steps run in the deployment's threads, async ones on its event loop. Outside a run the step is run at once.
         """
-        return start(self, args, kwargs)
+        return start(self._submitted(), args, kwargs)
 
     @overload
     def map(
@@ -178,17 +195,82 @@ class Step(Generic[P, R_co]):
 
         `.result()` or `await` give the list of results, in the order of `items`.
         """
-        return StepFutures(start(self, (item,), common) for item in items)
+        return StepFutures(start(self._submitted(), (item,), common) for item in items)
+
+    # Inside a run that remembers
+
+    def _submitted(self) -> "Callable[..., object]":
+        """Return what a thread is to call: it gets its place in the run now, in the order of the submits."""
+        context = current.get()
+        if context is None or context[0].memory is None:
+            return self
+        return SubmittedCall(self, context[0], self._place(context[0]))
+
+    def _place(self, run: Run) -> Place:
+        """Return the place of the call that is being made in a run with a memory."""
+        here = scope.get()
+        if here is None or here.memory is not run.memory:
+            here = run.scope
+        return here.call(self.name)
+
+    def call_at(self, place: Place, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """Do what calling the step does in a run, with a result that may be remembered."""
+        if self._is_async:
+            return self._call_async(run, args, kwargs, place)
+        run.checkpoint()
+        recalled = place.recall(self.codec, args, kwargs)
+        if recalled is not None:
+            return recalled[0]
+        token = scope.set(place)
+        try:
+            value = self._call_sync(run, args, kwargs)
+        except BaseException:
+            place.forget()
+            raise
+        finally:
+            scope.reset(token)
+        kept = place.keep(self.codec, args, kwargs, value)
+        if kept is not None and _get_running_loop() is not run.loop:  # where nobody can wait, nobody does
+            run.wait_until_kept(kept)
+        return value
+
+    def execute_at(
+        self, place: Place | None, run: Run, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Coroutine[object, object, object]:
+        """Return the coroutine of an async step that was called in a run; `place` is None in one without a memory."""
+        return self._execute(run, args, kwargs) if place is None else self._remember(place, run, args, kwargs)
+
+    async def _remember(self, place: Place, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        run.checkpoint()
+        recalled = place.recall(self.codec, args, kwargs)
+        if recalled is not None:
+            return recalled[0]
+        token = scope.set(place)
+        try:
+            value = await self._execute(run, args, kwargs)
+        except BaseException:
+            place.forget()
+            raise
+        finally:
+            scope.reset(token)
+        kept = place.keep(self.codec, args, kwargs, value)
+        if kept is not None:
+            await asyncio.wrap_future(kept)
+        return value
 
     # Inside a run
 
-    def _call_async(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    def _call_async(
+        self, run: Run, args: tuple[object, ...], kwargs: dict[str, object], place: Place | None = None
+    ) -> object:
         in_loop = _get_running_loop() is not None
         if in_loop and run.inline:
             raise DefinitionError(f"step {self.name!r} is async: a sync pipeline with blocking=False cannot await it")
         stream = self.kind.streams
         call: Callable[[], Awaitable[object]] = (
-            partial(StreamCall, self, run, args, kwargs) if stream else partial(self._execute, run, args, kwargs)
+            partial(StreamCall, self, run, args, kwargs, place)
+            if stream
+            else partial(self.execute_at, place, run, args, kwargs)
         )
         # Without a running loop this is a thread of the pipeline's, where nobody can await.
         return call() if in_loop else run.wait_for(call)
@@ -258,6 +340,8 @@ class Step(Generic[P, R_co]):
     async def _attempt_async(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         for attempt in range(1, self.retries + 2):
             self.announce(run, "step_started", {"attempt": attempt})
+            if run.room is not None:
+                await run.room()
             try:
                 value = await self._in_time_async(run, args, kwargs)
             except Exception as error:  # boundary: whatever the step raised is told, then retried or passed on
@@ -295,33 +379,57 @@ class Step(Generic[P, R_co]):
 
     def announce_failure(self, run: Run, attempt: int, error: BaseException) -> None:
         if run.listener is not None:
+            from asgipipe.pipelines.execution import message_of
+
             last = attempt > self.retries
-            data = {"attempt": attempt, "error": str(error)[:2000]}
+            data = {"attempt": attempt, "error": message_of(error)}
             run.listener("step_failed" if last else "retrying", self.name, data)
+
+
+class SubmittedCall:
+    """A call of a step whose place in its run is known before it is made."""
+
+    def __init__(self, step: Step[P, R], run: Run, place: Place) -> None:
+        self.name = step.name
+        self.kind = step.kind
+        self.function = step.function
+        self._step = step
+        self._run = run
+        self._place = place
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        return self._step.call_at(self._place, self._run, args, kwargs)
 
 
 class StreamCall(Awaitable[object]):
     """An async generator step that was called in a run: awaiting it gives the value, iterating over it the items."""
 
-    __slots__ = ("_args", "_kwargs", "_run", "_step")
+    __slots__ = ("_args", "_kwargs", "_place", "_run", "_step")
 
-    def __init__(self, step: Step[P, R], run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    def __init__(
+        self, step: Step[P, R], run: Run, args: tuple[object, ...], kwargs: dict[str, object], place: Place | None
+    ) -> None:
         self._step: Step[..., object] = cast("Step[..., object]", step)
         self._run = run
         self._args = args
         self._kwargs = kwargs
+        self._place = place
 
     def __await__(self) -> Generator[object, object, object]:
-        return self._step._execute(self._run, self._args, self._kwargs).__await__()
+        return self._step.execute_at(self._place, self._run, self._args, self._kwargs).__await__()
 
     async def __aiter__(self) -> AsyncIterator[object]:
         step, run = self._step, self._run
+        if self._place is not None:
+            self._place.forget()  # whoever takes the items one by one may stop before the last
         items = cast("AsyncGenerator[object, None]", step.function(*self._args, **self._kwargs))
         step.announce(run, "step_started", {"attempt": 1})
         try:
             async for item in items:
                 run.checkpoint()
                 step.announce(run, "output_delta", {"delta": item})
+                if run.room is not None:
+                    await run.room()
                 yield item
         except Exception as error:  # boundary: whatever the step raised is told, then passed on
             step.announce_failure(run, step.retries + 1, error)
@@ -354,6 +462,8 @@ async def drain_async(items: AsyncGenerator[object, None], run: Run, text: bool,
             collected.append(item)
             if run.listener is not None:
                 run.listener("output_delta", step_name, {"delta": item})
+                if run.room is not None:
+                    await run.room()
     finally:
         await items.aclose()
     return joined(collected, text)

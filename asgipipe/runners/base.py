@@ -13,12 +13,12 @@ from asgipipe.http.binding import Limits, bind, build_handler, returns_framework
 from asgipipe.http.builtin import BuiltIn, reading_paths
 from asgipipe.http.dashboard import Dashboard, dashboard
 from asgipipe.http.dispatch import Dispatcher, FallbackEndpoint, FrameworkDispatcher
-from asgipipe.http.endpoint import Endpoint, Operation
+from asgipipe.http.endpoint import Endpoint, Operation, Socket
 from asgipipe.http.endpoints.reading import Probe
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.middleware.errors import RefusalMiddleware
-from asgipipe.http.routes import Routes, table
+from asgipipe.http.routes import Routes, Templates, table
 from asgipipe.http.types import ASGIApp, Scope
 from asgipipe.pipelines.callables import name_of
 from asgipipe.pipelines.executor import ThreadExecutor
@@ -27,6 +27,7 @@ from asgipipe.runners.building import building
 from asgipipe.runners.middleware import Wrap, in_order, place_of, wrap_of, wrapped
 from asgipipe.service.deployment import BaseDeploymentService, DeploymentResponse
 from asgipipe.settings import DeploymentDefaultEndpoints, DeploymentSettings, EndpointSpec, MiddlewareSpec
+from asgipipe.settings.paths import shape
 from asgipipe.settings.references import load
 from asgipipe.settings.references import name as reference_name
 
@@ -81,6 +82,10 @@ class BaseDeploymentAppRunner(ABC):
     @abstractmethod
     def add_endpoint(self, endpoint: Endpoint, options: Mapping[str, object]) -> None:
         """Register an endpoint of ours with the framework's application; `options` are its `extra_kwargs`."""
+
+    @abstractmethod
+    def add_socket(self, socket: Socket) -> None:
+        """Register a WebSocket of ours with the framework's application, before anything native."""
 
     @abstractmethod
     def framework_endpoint(self, handler: Handler) -> ASGIApp:
@@ -232,8 +237,8 @@ class BaseDeploymentAppRunner(ABC):
 
     def _built_in_endpoints(self) -> list[Endpoint]:
         """Return the built-in endpoints; a custom one with the same path and method replaces one of them."""
-        replaced = {(endpoint.method, endpoint.path) for endpoint in self._custom}
-        own = [row for row in self._built_in.endpoints() if (row.method, row.path) not in replaced]
+        replaced = {(endpoint.method, shape(endpoint.path)) for endpoint in self._custom}
+        own = [row for row in self._built_in.endpoints() if (row.method, shape(row.path)) not in replaced]
         documents = self._built_in.documents([*own, *self._custom, *self._native_rows()])
         return [*own, *(row for row in documents if (row.method, row.path) not in replaced)]
 
@@ -245,10 +250,12 @@ class BaseDeploymentAppRunner(ABC):
     def _routes(self, built_in: Iterable[Endpoint]) -> Routes:
         # Frameworks try one after the other, and the built-in ones rarely come to them: their place is the end.
         endpoints = [*self._custom, *built_in]
+        sockets = self._built_in.sockets()
         return Routes(
             endpoints,
+            sockets=sockets,
             key_needed=self.key_needed,
-            dashboard=self._dashboard(endpoint.path for endpoint in endpoints),
+            dashboard=self._dashboard(served.path for served in (*endpoints, *sockets)),
             dashboard_root=self.settings.root_url_path,
         )
 
@@ -266,6 +273,8 @@ class BaseDeploymentAppRunner(ABC):
         for endpoint in self.routes.endpoints:
             with building(f"endpoint {endpoint.method} {endpoint.path}"):
                 self.add_endpoint(endpoint, self.options_of(endpoint))
+        for socket in self.routes.sockets.values():
+            self.add_socket(socket)
         # A native object may take all that is below its path, so those with longer paths come first.
         for spec, native in sorted(self._native, key=lambda one: -one[0].path.rstrip("/").count("/")):
             place = f"{_place_of(spec)} ({spec.handler})" if isinstance(spec.handler, str) else _place_of(spec)
@@ -295,7 +304,15 @@ class BaseDeploymentAppRunner(ABC):
             return FrameworkDispatcher(framework, max_body_size=limit, receive_timeout=timeout)
         rows = filter(self._is_plain, (*built_in, *self._custom))
         direct = {(row.method, row.path): app for row in rows if (app := self.direct(row)) is not None}
-        return Dispatcher(table(direct), framework, max_body_size=limit, receive_timeout=timeout)
+        sockets = {socket.path: socket.app for socket in self.routes.sockets.values()}
+        return Dispatcher(
+            table(direct),
+            framework,
+            templates=Templates(self.routes, {(row.method, row.path): row.app for row in built_in if "{" in row.path}),
+            sockets=sockets,
+            max_body_size=limit,
+            receive_timeout=timeout,
+        )
 
     def _is_plain(self, row: Endpoint) -> bool:
         """True when the path is all there is to a route: what more the framework was told holds only if it is asked."""

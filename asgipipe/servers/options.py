@@ -107,6 +107,7 @@ def server_options(settings: Sequence[DeploymentSettings], names: Sequence[str])
             receive_timeout=max(each.receive_timeout for each in settings),
             send_timeout=max(each.send_timeout for each in settings),
             max_header_size=max(each.max_header_size for each in settings),
+            max_message_size=max(each.max_message_size for each in settings),
         ),
         uvicorn=checked_uvicorn_options(first.uvicorn_kwargs),
         server=first.server,

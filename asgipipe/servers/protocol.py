@@ -12,14 +12,12 @@ import http
 from dataclasses import dataclass
 from typing import ClassVar
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from asgipipe.servers.stall import Stall
 
 # An answered request may go on for this many bytes, so that a client that is still sending can read the answer.
 _UNREAD_BODY = 1024 * 1024
-
-# A reader must take this many bytes in `send_timeout`; asyncio's own high-water mark, where writing is paused.
-_PROGRESS = HIGH_WATER_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +25,14 @@ class ProtocolLimits:
     """What a connection may take.
 
     `receive_timeout` seconds for a request head, from its first byte or from connecting; `send_timeout` seconds in
-    which a client must read 64 KiB when that much waits for it; `max_header_size` bytes of a head that is not complete.
+    which a client must read 64 KiB when that much waits for it; `max_header_size` bytes of a head that is not complete;
+    `max_message_size` bytes of a WebSocket message.
     """
 
     receive_timeout: float = 30.0
     send_timeout: float = 30.0
     max_header_size: int = 32 * 1024
+    max_message_size: int = 1024 * 1024
 
 
 def bounded_protocol(limits: ProtocolLimits) -> type["BoundedProtocol"]:
@@ -64,8 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _chunk_began = False
     _refusal: http.HTTPStatus | None = None
     _watch: asyncio.TimerHandle | None = None
-    _stall: asyncio.TimerHandle | None = None
-    _unsent = 0
+    _stall: Stall | None = None
     _closing_seen = False
 
     # The life of a connection
@@ -74,6 +73,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_since = self.loop.time()
         self._watch = self.loop.call_later(self.limits.receive_timeout, self._look)
+        self._stall = Stall(transport, self.loop, self.limits.send_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_timers()
@@ -85,10 +85,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def _forget_timers(self) -> None:
-        for timer in (self._watch, self._stall):
-            if timer is not None:
-                timer.cancel()
-        self._watch = self._stall = None
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if self._stall is not None:
+            self._stall.end()
 
     # The time of a head
 
@@ -193,20 +194,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unsent = self.transport.get_write_buffer_size()
-        self._stall = self.loop.call_later(self.limits.send_timeout, self._drop_when_stalled)
+        if self._stall is not None:
+            self._stall.begin()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
-
-    def _drop_when_stalled(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        if self._unsent - unsent < _PROGRESS:
-            self.logger.warning("A client that does not read was dropped after %g s.", self.limits.send_timeout)
-            self.transport.abort()
-            return
-        self._unsent = unsent
-        self._stall = self.loop.call_later(self.limits.send_timeout, self._drop_when_stalled)
+            self._stall.end()

@@ -23,14 +23,12 @@ from asgipipe.servers.application import ServedApplication
 from asgipipe.servers.drain import RETIRE
 from asgipipe.servers.options import ServerOptions
 from asgipipe.servers.protocol import bounded_protocol
+from asgipipe.servers.websocket import bounded_websocket
 
 logger = logging.getLogger("asgipipe.servers")
 
 _LAST_CLIENTS = 0.2
 """Seconds that clients have to take their last bytes when everything was drained or cut."""
-
-_WEBSOCKET_MESSAGE = 1024 * 1024
-"""Bytes of the longest WebSocket message."""
 
 _LAST_REQUESTS = 2.0
 """Seconds in which connections to a worker that others have replaced may send one more request."""
@@ -89,7 +87,8 @@ class _Config(uvicorn.Config):
         self._options = options
         self.protocol = bounded_protocol(options.limits)
         others = {name: value for name, value in options.uvicorn.items() if name not in _HANDLED_HERE}
-        defaults = {"access_log": False, "ws_max_size": _WEBSOCKET_MESSAGE} | others
+        websocket = {"ws": bounded_websocket(options.limits), "ws_max_size": options.limits.max_message_size}
+        defaults = {"access_log": False} | websocket | others
         super().__init__(
             application,
             interface="asgi3",

@@ -1,5 +1,6 @@
 """The settings of a deployment: the models, and loading them from Python, YAML, environment and command line."""
 
+from asgipipe.settings.capture import CaptureLike, CapturePolicy
 from asgipipe.settings.command_line import command_line_layer
 from asgipipe.settings.cors import CORSConfig
 from asgipipe.settings.deployment import DeploymentSettings, built_in_paths
@@ -17,6 +18,8 @@ from asgipipe.settings.yamlfile import YamlFile, yaml_file
 __all__ = [
     "AppExtensionSpec",
     "CORSConfig",
+    "CaptureLike",
+    "CapturePolicy",
     "DeploymentDefaultEndpoints",
     "DeploymentDefaultMiddleware",
     "DeploymentSettings",

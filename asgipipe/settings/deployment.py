@@ -9,16 +9,17 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 from pydantic_core import PydanticCustomError
 
 from asgipipe.settings import keys
+from asgipipe.settings.capture import Capture, CapturePolicy
 from asgipipe.settings.cors import CORSConfig
 from asgipipe.settings.flags import DeploymentDefaultEndpoints, DeploymentDefaultMiddleware
 from asgipipe.settings.headers import SecureHeadersConfig
 from asgipipe.settings.levels import LoggingLevels
 from asgipipe.settings.paths import EndpointPath, PathPrefix, shape
-from asgipipe.settings.quantities import MEBIBYTE, Integer, Seconds
+from asgipipe.settings.quantities import MEBIBYTE, Integer, Retention, Seconds
 from asgipipe.settings.references import Reference, Target
 from asgipipe.settings.sections import Conflict, Section, refuse
 from asgipipe.settings.specs import AppExtensionSpec, EndpointSpec, MiddlewareSpec
-from asgipipe.settings.stores import MEMORY, shown, store_url
+from asgipipe.settings.stores import MEMORY, folder_url, shown, store_url
 
 _OWN_SERVER_SETTINGS = {
     "host": "uvicorn_host",
@@ -60,6 +61,7 @@ def _server_options(options: dict[str, object]) -> dict[str, object]:
 Hook = Annotated[Target, Reference()]
 Options = dict[str, object]
 Text = Annotated[str, Field(min_length=1, max_length=10_000)]
+StoreURL = Annotated[Text, AfterValidator(store_url), PlainSerializer(shown, when_used="json")]
 
 
 class DeploymentSettings(Section):
@@ -164,7 +166,7 @@ class DeploymentSettings(Section):
         description="What a run does when its client goes away: continue or cancel. Null continues a sync run.",
     )
 
-    store_url: Annotated[Text, AfterValidator(store_url), PlainSerializer(shown, when_used="json")] | None = Field(
+    store_url: StoreURL | None = Field(
         default=None,
         description="Where jobs and recorded runs are kept: an SQLite file, postgresql://user@host/name, or "
         "memory: for tests. Null is .asgipipe/store.db in the working directory, made when it is first needed.",
@@ -219,6 +221,21 @@ class DeploymentSettings(Section):
     )
     max_subscriptions: Annotated[Integer, Field(ge=1, le=100_000)] = Field(
         default=100, description="Jobs that one WebSocket may follow at once."
+    )
+
+    capture: Capture = Field(
+        default_factory=CapturePolicy, description="What a run leaves behind: a mode, or a mapping. Default none."
+    )
+    allow_capture_override: bool = Field(
+        default=True, description="Whether a request may choose by capture_override what its run leaves behind."
+    )
+    capture_retention: Retention | None = Field(
+        default=2_592_000.0, description="Seconds a recorded run is kept. Default 30 days; null keeps it for ever."
+    )
+    artifact_url: Annotated[Text, AfterValidator(folder_url)] | None = Field(
+        default=None,
+        description="Where payloads of more than 64 KiB are kept: a folder, or a URL that fsspec knows. Null is the "
+        "folder artifacts beside an SQLite store, and PostgreSQL itself.",
     )
 
     startup_hook: Hook | None = Field(default=None, description="Called at start, once per process; may be async.")

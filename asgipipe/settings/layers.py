@@ -16,7 +16,8 @@ class Layer:
     """Values from one place, nested as the models are; nothing in them is validated yet.
 
     `places` says where single values were written. `prefix` stands before the path of a field in errors. `issues` are
-    mistakes that only the reader of the place can see; `resolve` raises them together with its own.
+    mistakes that only the reader of the place can see; `resolve` raises them together with its own. `parts` are what
+    the same place says elsewhere; one that is `lowest` lies below all other layers.
     """
 
     name: str
@@ -24,6 +25,8 @@ class Layer:
     places: Mapping[Path, str] = field(default_factory=dict)
     prefix: Path = ()
     issues: tuple[SettingsIssue, ...] = ()
+    parts: "tuple[Layer, ...]" = ()
+    lowest: bool = False
 
     def place(self, path: Path) -> str:
         """Return where the value at `path` was written, or the nearest value around it."""

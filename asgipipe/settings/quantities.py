@@ -19,3 +19,8 @@ Integer = Annotated[int, BeforeValidator(refuse_boolean, json_schema_input_type=
 Seconds = Annotated[
     float, Field(gt=0, le=7 * DAY, allow_inf_nan=False), BeforeValidator(refuse_boolean, json_schema_input_type=float)
 ]
+Retention = Annotated[
+    float,
+    Field(gt=0, le=36_500 * DAY, allow_inf_nan=False),
+    BeforeValidator(refuse_boolean, json_schema_input_type=float),
+]

@@ -10,7 +10,7 @@ from asgipipe.settings.deployment import DeploymentSettings
 from asgipipe.settings.fields import Shape, dotted, every_field, kind, section
 from asgipipe.settings.issues import in_order, issues_of
 from asgipipe.settings.layers import Layer
-from asgipipe.settings.sections import Path
+from asgipipe.settings.sections import Path, Section
 
 DEFAULT = Layer("default")
 
@@ -29,7 +29,7 @@ def resolve(layers: Iterable[Layer]) -> Resolved:
     Sections merge field by field; every other value replaces the one below it. Raises SettingsError with all mistakes:
     those of the layers, and those of the values that are on top.
     """
-    layers = list(layers)
+    layers = sorted((part for layer in layers for part in (layer, *layer.parts)), key=lambda part: not part.lowest)
     merged = _Merged(layers)
     issues = [issue for layer in layers for issue in layer.issues]
     settings, found = _validated(merged)
@@ -73,15 +73,20 @@ class _Merged:
         for name, value in values.items():
             path = (*base, _part(name))
             inner = section(model, name)
-            if inner is None or not isinstance(value, Mapping):
+            long = inner.long_form(value) if inner is not None and issubclass(inner, Section) else value
+            if inner is None or not isinstance(long, Mapping):
                 onto[name] = value
                 self._owners[path] = layer
                 continue
             below = onto.get(name)
-            if not isinstance(below, dict):
+            if not isinstance(below, dict) or getattr(inner, "decided_by", None) in long:
                 below = onto[name] = {}
-                self._owners.pop(path, None)
-            self._lay(layer, value, below, inner, path)
+                self._forget(path)
+            self._lay(layer, long, below, inner, path)
+
+    def _forget(self, path: Path) -> None:
+        for known in [known for known in self._owners if known[: len(path)] == path]:
+            del self._owners[known]
 
 
 def _part(name: object) -> str | int:

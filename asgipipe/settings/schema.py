@@ -3,6 +3,7 @@
 from pydantic import Field
 from pydantic.json_schema import JsonSchemaValue
 
+from asgipipe.settings.capture import Capture
 from asgipipe.settings.deployment import DeploymentSettings
 from asgipipe.settings.pipeline import PipelineSection
 from asgipipe.settings.sections import Section
@@ -17,6 +18,7 @@ class _Settings(Section):
 class _File(Section):
     settings: _Settings | None = Field(default=None, description="Settings, by what they are about.")
     pipeline: PipelineSection | None = Field(default=None, description="Options of the pipeline itself.")
+    capture: Capture | None = Field(default=None, description="What a run leaves behind.")
 
 
 def file_schema() -> JsonSchemaValue:

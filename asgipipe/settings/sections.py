@@ -1,7 +1,7 @@
 """What every settings model has in common."""
 
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -16,6 +16,14 @@ class Section(BaseModel):
         hide_input_in_errors=True,
         defer_build=True,  # until a settings object is made: importing the package builds no validator
     )
+
+    decided_by: ClassVar[str | None] = None
+    """A field without which the others mean nothing: a layer that gives it replaces the whole section."""
+
+    @classmethod
+    def long_form(cls, value: object) -> object:
+        """Return the mapping that a short form of the section stands for; anything else as it is."""
+        return value
 
 
 Path = tuple[str | int, ...]

@@ -25,6 +25,16 @@ def store_url(value: str) -> str:
     return value
 
 
+def folder_url(value: str) -> str:
+    """Check the place of a folder: a path, or a URL without a password, which would be shown."""
+    scheme, separator, rest = value.partition("://")
+    if "\0" in value or (separator and not scheme.replace("+", "").replace("-", "").isalnum()):
+        raise PydanticCustomError("store", "expected the path of a folder, or a URL such as s3://bucket/folder")
+    if separator and "@" in rest.partition("/")[0]:
+        raise PydanticCustomError("store", "leave user and password out; fsspec takes them from the environment")
+    return value
+
+
 def is_postgresql(value: str) -> bool:
     return value.partition("://")[0] in _POSTGRESQL and "://" in value
 

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from asgipipe.errors import SettingsIssue
 from asgipipe.settings.fields import Shape, dotted, kind
 from asgipipe.settings.layers import Layer
-from asgipipe.settings.sections import Path
+from asgipipe.settings.sections import Path, Section
 
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -66,6 +66,8 @@ def parse(field: FieldInfo, text: str) -> object:
         return _flag(text)
     if found.shape is Shape.NAMES and not text.lstrip().startswith("["):
         return _split(text)
+    if found.model is not None and issubclass(found.model, Section) and (long := found.model.long_form(text)) != text:
+        return long
     if found.shape in _EXAMPLES:
         return _json(text, _EXAMPLES[found.shape])
     return text

@@ -1,8 +1,8 @@
-"""Settings from a YAML file: `settings: {deployment: {...}}`, with `pipeline: {...}` beside it."""
+"""Settings from a YAML file: `settings: {deployment: {...}}`, with `pipeline: {...}` and `capture: ...` beside it."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ LARGEST = MEBIBYTE
 
 DEPLOYMENT: Path = ("settings", "deployment")
 PIPELINE: Path = ("pipeline",)
+CAPTURE: Path = ("capture",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +86,32 @@ class _File:
                 path, f"written twice; the first one is in line {first}", place=f"{self._name}:{line}:{column}"
             )
         root = self._mapping(self._document.value, ())
-        self._refuse_others(root, (), ["settings", "pipeline"])
+        self._refuse_others(root, (), ["settings", "pipeline", "capture"])
         settings = self._mapping(root.get("settings"), ("settings",))
         self._refuse_others(settings, ("settings",), ["deployment"])
         pipeline = self._pipeline(self._layer(root.get("pipeline"), PIPELINE))
-        deployment = self._layer(settings.get("deployment"), DEPLOYMENT)
-        return YamlFile(deployment, pipeline)
+        values = self._mapping(settings.get("deployment"), DEPLOYMENT)
+        capture = self._capture(root, values)
+        return YamlFile(replace(self._layer(values, DEPLOYMENT), parts=capture), pipeline)
+
+    def _capture(self, root: Mapping[str, object], deployment: Mapping[str, object]) -> tuple[Layer, ...]:
+        if root.get("capture") is None:
+            return ()
+        if "capture" in deployment:
+            self._refuse(CAPTURE, f"given in {dotted((*DEPLOYMENT, 'capture'))} as well; keep one of the two")
+        places = {path: place for path, place in self._places(()).items() if path[:1] == CAPTURE}
+        return (Layer(self._name, {"capture": root["capture"]}, places),)
 
     def _layer(self, value: object, prefix: Path) -> Layer:
         values = self._mapping(value, prefix)
-        places = {
+        return Layer(self._name, values, self._places(prefix), prefix, tuple(self._issues))
+
+    def _places(self, prefix: Path) -> dict[Path, str]:
+        return {
             path[len(prefix) :]: f"{self._name}:{line}:{column}"
             for path, (line, column) in self._document.places.items()
             if path[: len(prefix)] == prefix
         }
-        return Layer(self._name, values, places, prefix, tuple(self._issues))
 
     def _pipeline(self, layer: Layer) -> PipelineSection:
         try:

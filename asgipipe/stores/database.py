@@ -11,7 +11,7 @@ partial indexes. Numbers, texts and bytes are all there is; JSON is bytes, times
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 Value = None | int | float | str | bytes
 Row = tuple[Value, ...]
@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 class Transaction(ABC):
     """What an operation may do."""
+
+    dialect: ClassVar[Literal["sqlite", "postgresql"]] = "sqlite"
+    """For the little that the two do not share: where others write at the same time, rows are locked when read."""
 
     @abstractmethod
     def rows(self, sql: str, *parameters: Value) -> list[Row]:

@@ -43,23 +43,26 @@ CREATE TABLE jobs (
     losses {integer} NOT NULL,
     failures {integer} NOT NULL,
     owner {integer},
-    parameters {blob} NOT NULL,
-    options {blob} NOT NULL,
     first_event {integer} NOT NULL,
     last_event {integer} NOT NULL,
-    progress {blob},
-    result {blob},
-    error TEXT,
-    error_code TEXT,
+    delayed {integer} NOT NULL,
+    keyed {integer} NOT NULL,
     cancel_requested {integer} NOT NULL,
     canceled_by TEXT,
-    cancel_reason TEXT
+    cancel_reason TEXT,
+    error_code TEXT,
+    error TEXT,
+    options {blob} NOT NULL,
+    parameters {blob} NOT NULL,
+    progress {blob},
+    result {blob}
 );
-CREATE INDEX jobs_due ON jobs (deployment, priority DESC, id) WHERE state = 'pending';
-CREATE INDEX jobs_owned ON jobs (owner) WHERE state = 'running';
+CREATE INDEX jobs_due ON jobs (deployment, priority DESC, id) WHERE state = 'pending' AND delayed = 0;
+CREATE INDEX jobs_delayed ON jobs (deployment, due_at) WHERE state = 'pending' AND delayed = 1;
+CREATE INDEX jobs_owned ON jobs (deployment, owner) WHERE state = 'running';
 CREATE INDEX jobs_listed ON jobs (deployment, state, id);
 CREATE INDEX jobs_newest ON jobs (deployment, id);
-CREATE INDEX jobs_old ON jobs (completed_at) WHERE completed_at IS NOT NULL;
+CREATE INDEX jobs_old ON jobs (deployment, completed_at) WHERE completed_at IS NOT NULL AND keyed = 0;
 CREATE TABLE events (
     job_id TEXT NOT NULL,
     id {integer} NOT NULL,
@@ -89,7 +92,8 @@ CREATE TABLE idempotency_keys (
     expires_at {number} NOT NULL,
     PRIMARY KEY (deployment, caller, key)
 );
-CREATE INDEX idempotency_keys_old ON idempotency_keys (expires_at);
+CREATE INDEX idempotency_keys_held ON idempotency_keys (deployment, owner) WHERE status IS NULL;
+CREATE INDEX idempotency_keys_old ON idempotency_keys (expires_at) WHERE status IS NOT NULL;
 """
 
 _RUNS = """
@@ -98,16 +102,19 @@ CREATE TABLE runs (
     deployment TEXT NOT NULL,
     pipeline TEXT NOT NULL,
     name TEXT NOT NULL,
+    attempt {integer} NOT NULL,
     status TEXT NOT NULL,
     started_at {number} NOT NULL,
     completed_at {number},
     execution_time {number},
     error TEXT,
+    parameters {blob},
+    outputs {blob},
     metadata {blob}
 );
 CREATE INDEX runs_listed ON runs (deployment, status, id);
 CREATE INDEX runs_newest ON runs (deployment, id);
-CREATE INDEX runs_old ON runs (started_at);
+CREATE INDEX runs_old ON runs (deployment, started_at);
 CREATE TABLE run_steps (
     run_id TEXT NOT NULL,
     number {integer} NOT NULL,
@@ -117,6 +124,7 @@ CREATE TABLE run_steps (
     started_at {number} NOT NULL,
     execution_time {number},
     error TEXT,
+    outputs {blob},
     metadata {blob},
     PRIMARY KEY (run_id, number)
 );
@@ -125,10 +133,10 @@ CREATE TABLE artifacts (
     step_number {integer} NOT NULL,
     name TEXT NOT NULL,
     size {integer} NOT NULL,
-    body {blob},
-    content_hash TEXT,
+    content_hash TEXT NOT NULL,
     PRIMARY KEY (run_id, step_number, name)
 );
+CREATE INDEX artifacts_named ON artifacts (content_hash);
 CREATE TABLE run_logs (
     run_id TEXT NOT NULL,
     number {integer} NOT NULL,

@@ -14,6 +14,7 @@ PATIENCE = 20.0
 Headers = Mapping[str, str]
 
 JSON = {"content-type": "application/json"}
+SUBPROTOCOLS = "sec-websocket-protocol"
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,11 @@ class Stream(Protocol):
 
 
 class WebSocket(Protocol):
+    @property
+    def subprotocol(self) -> str | None:
+        """The one that was agreed on."""
+        ...
+
     async def send(self, message: str | bytes) -> None: ...
 
     async def receive(self) -> str | bytes:
@@ -143,7 +149,10 @@ class Client(ABC):
         return self._stream(ask.below(self.prefix, self.always))
 
     def websocket(self, target: str, headers: Headers | None = None) -> AbstractAsyncContextManager[WebSocket]:
-        """Open a WebSocket. Entering raises WebSocketRefused when the handshake is refused."""
+        """Open a WebSocket. Entering raises WebSocketRefused when the handshake is refused.
+
+        Subprotocols are offered in the header `sec-websocket-protocol`, separated by commas.
+        """
         return self._websocket(Ask("GET", self.prefix + target, {**self.always, **(headers or {})}))
 
     @abstractmethod
@@ -154,6 +163,12 @@ class Client(ABC):
 
     @abstractmethod
     def _websocket(self, ask: Ask) -> AbstractAsyncContextManager[WebSocket]: ...
+
+
+def offered(ask: Ask) -> list[str]:
+    """Return the subprotocols that a handshake offers."""
+    fields = {name.lower(): value for name, value in ask.headers.items()}
+    return [each.strip() for each in fields.get(SUBPROTOCOLS, "").split(",") if each.strip()]
 
 
 def named(headers: Mapping[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from asgipipe.testing.client import (
     Headers,
     WebSocketClosed,
     WebSocketRefused,
+    offered,
     whole,
 )
 
@@ -49,7 +50,8 @@ class InProcessClient(Client):
     async def _websocket(self, ask: Ask) -> AsyncIterator["_Socket"]:
         scope = self._scope(ask)
         del scope["method"]
-        more = {"type": "websocket", "scheme": "ws", "subprotocols": [], "extensions": {"websocket.http.response": {}}}
+        extensions: dict[str, object] = {"websocket.http.response": {}}
+        more = {"type": "websocket", "scheme": "ws", "subprotocols": offered(ask), "extensions": extensions}
         async with _Socket(self.app, {**scope, **more}) as socket:
             yield socket
 
@@ -172,6 +174,8 @@ class _Exchange(_Conversation):
 
 
 class _Socket(_Conversation):
+    subprotocol: str | None = None
+
     async def __aenter__(self) -> Self:
         self._inbox.put_nowait({"type": "websocket.connect"})
         self._begin()
@@ -180,6 +184,7 @@ class _Socket(_Conversation):
         except BrokenOffError:
             first = {"type": "websocket.http.response.start", "status": 500}  # what a server makes of it
         if first["type"] == "websocket.accept":
+            self.subprotocol = first.get("subprotocol")
             return self
         await self._leave({"type": "websocket.disconnect", "code": 1006})
         raise WebSocketRefused(first.get("status", 403))

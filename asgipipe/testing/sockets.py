@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager, suppress
 import h11
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
 
 from asgipipe.testing.client import (
     PATIENCE,
+    SUBPROTOCOLS,
     Answer,
     Ask,
     BrokenOffError,
@@ -17,6 +19,7 @@ from asgipipe.testing.client import (
     Headers,
     WebSocketClosed,
     WebSocketRefused,
+    offered,
     whole,
 )
 
@@ -48,7 +51,9 @@ class SocketClient(Client):
     @asynccontextmanager
     async def _websocket(self, ask: Ask) -> AsyncIterator["_Socket"]:
         url = f"ws://127.0.0.1:{self._port}{ask.target}"
-        opening = connect(url, additional_headers=dict(ask.headers), proxy=None, open_timeout=PATIENCE)
+        headers = {name: value for name, value in ask.headers.items() if name.lower() != SUBPROTOCOLS}
+        names = [Subprotocol(name) for name in offered(ask)] or None
+        opening = connect(url, additional_headers=headers, subprotocols=names, proxy=None, open_timeout=PATIENCE)
         try:
             connection = await opening
         except InvalidStatus as refused:
@@ -129,6 +134,10 @@ class _Exchange:
 class _Socket:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
+
+    @property
+    def subprotocol(self) -> str | None:
+        return self._connection.subprotocol
 
     async def send(self, message: str | bytes) -> None:
         await self._connection.send(message)

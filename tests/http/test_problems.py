@@ -43,6 +43,7 @@ def test_every_refusal_has_a_type_of_its_own() -> None:
         (404, "not-found"),
         (405, "method-not-allowed"),
         (408, "request-timeout"),
+        (409, "conflict"),
         (413, "body-too-large"),
         (415, "unsupported-media-type"),
         (422, "validation"),
@@ -51,6 +52,7 @@ def test_every_refusal_has_a_type_of_its_own() -> None:
         (500, "internal"),
         (503, "unavailable"),
         (504, "deadline"),
+        (507, "storage-full"),
     }
 
 

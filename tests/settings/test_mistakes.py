@@ -121,7 +121,7 @@ capture: {}
     ]
 
 
-@pytest.mark.parametrize("later", ["capture", "jobs_url_path", "stream_url_path"])
+@pytest.mark.parametrize("later", ["deployer", "snapshot_name", "callback_url"])
 def test_later_features_are_refused(later: str) -> None:
     """A setting whose feature does not exist yet is refused rather than accepted without effect."""
     (issue,) = issues(python_layer({later: {}}, "decorator"))

@@ -2,28 +2,35 @@
 
 import asyncio
 from typing import Annotated, NotRequired
-from urllib.parse import parse_qs
 
 import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic_core import to_json
 from typing_extensions import TypedDict
 
-from asgipipe.errors import BadRequestError, UnavailableError
+from asgipipe.errors import UnavailableError
 from asgipipe.http.body import read_body, require_finite, require_finite_value, require_json
+from asgipipe.http.endpoints.acceptance import LEFT, Acceptance
+from asgipipe.http.endpoints.reservation import Reservations
 from asgipipe.http.exchange import KEY, Exchange
-from asgipipe.http.problems import send_problem
+from asgipipe.http.idempotency import HEADER, REPLAYED, idempotency_key, key_in
+from asgipipe.http.modes import VARY, Manner, Mode, is_plain, manner_of
 from asgipipe.http.responses import JSON
 from asgipipe.http.turn import next_turn
 from asgipipe.http.types import Receive, Scope, Send
 from asgipipe.http.validation import LARGE, BodyValidator, refusal
 from asgipipe.identifiers import uuid7
+from asgipipe.jobs.jobs import IdempotencyKey, Submission
 from asgipipe.pipelines.context import Run, Status
 from asgipipe.pipelines.contract import Contract
 from asgipipe.service.deployment import BaseDeploymentService
 from asgipipe.service.envelope import EnvelopeWriter
 
 _FAILED = {Status.FAILED: 500, Status.TIMED_OUT: 504}
-_VARY = (b"vary", b"Accept, Prefer")
+_PLAIN = Manner()
+
+Invocation = tuple[dict[str, object], str | None, float | None, bytes | None]
+"""Parameters, run name, timeout, and the capture_override as JSON."""
 
 
 class InvokeBody:
@@ -46,8 +53,8 @@ class InvokeBody:
         self._validate_large = BodyValidator(adapter).validate
         self._validate_parameters = TypeAdapter(contract.parameters_type).validator.validate_json
 
-    def read(self, body: bytes) -> tuple[dict[str, object], str | None, float | None]:
-        """Return parameters, run name and timeout. Raises BadRequestError or ValidationError."""
+    def read(self, body: bytes) -> Invocation:
+        """Return what is to be run. Raises BadRequestError or ValidationError."""
         suspicious = False
         if self._contract.may_hold_infinity or b"NaN" in body or b"Infinity" in body:
             suspicious = require_finite(body, ())
@@ -64,7 +71,9 @@ class InvokeBody:
             parameters = self._defaults()
         run_name: str | None = request.get("run_name")  # type: ignore[assignment]  # validated
         timeout: float | None = request.get("timeout")  # type: ignore[assignment]  # validated
-        return self._contract.arguments(parameters), run_name, timeout
+        override = request.get("capture_override")
+        capture = None if override is None else to_json(override)
+        return self._contract.arguments(parameters), run_name, timeout, capture
 
     def _defaults(self) -> object:
         try:
@@ -74,11 +83,12 @@ class InvokeBody:
 
 
 class InvokeEndpoint:
-    """Reads, runs, answers."""
+    """Reads, runs, answers; jobs are left to `acceptance`."""
 
     def __init__(
         self,
         service: BaseDeploymentService,
+        acceptance: Acceptance,
         *,
         max_body_size: int,
         receive_timeout: float,
@@ -86,6 +96,8 @@ class InvokeEndpoint:
         cancel_on_disconnect: bool,
     ) -> None:
         self._service = service
+        self._acceptance = acceptance
+        self._reservations = Reservations(service)
         self._body = InvokeBody(service.pipeline.contract)
         self._envelope = EnvelopeWriter(service.deployment, error_messages=error_messages)
         self._max_body_size = max_body_size
@@ -94,56 +106,103 @@ class InvokeEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope[KEY]
-        if scope["query_string"]:
-            _check_mode(scope["query_string"])
-        body = await read_body(receive, exchange.headers, limit=self._max_body_size, timeout=self._receive_timeout)
-        if exchange.headers.get(b"content-type") != b"application/json":
-            require_json(exchange.headers, body)
-        parameters, run_name, timeout = self._body.read(body)
-        if self._cancel_on_disconnect:
-            run = await self._invoke_while_connected(receive, parameters, run_name, timeout)
-        else:
-            run = await self._service.invoke(parameters, run_name=run_name, timeout=timeout)
-        if run.abandoned:
-            _keep_place(exchange, run)
-        status = 200 if run.outputs_json is not None else _FAILED.get(run.status)
-        if status is None:
-            problem = UnavailableError("The run was cancelled because the server is stopping.")
-            problem.extra = {"run_id": run.id}
-            await send_problem(send, problem)
+        headers = exchange.headers
+        manner = _PLAIN if is_plain(scope, headers) else manner_of(scope)
+        given = key_in(scope) if HEADER in headers else None
+        body = await read_body(receive, headers, limit=self._max_body_size, timeout=self._receive_timeout)
+        if headers.get(b"content-type") != b"application/json":
+            require_json(headers, body)
+        invocation = self._body.read(body)
+        key = None if given is None else idempotency_key(given, manner.mode, body, headers)
+        if manner.mode is not Mode.SYNC:
+            await self._acceptance.answer(_submission(invocation, manner), key, manner, scope, receive, send)
             return
-        answer = self._envelope.write(run)
+        if key is not None:
+            await self._once(invocation, key, exchange, receive, send)
+            return
+        if self._cancel_on_disconnect:
+            run = await self._invoke_while_connected(receive, invocation, uuid7())
+        else:
+            parameters, run_name, timeout, capture = invocation
+            run = await self._service.invoke(parameters, run_name=run_name, timeout=timeout, capture=capture)
+        status, answer = self._answer(exchange, run)
         await next_turn()
-        headers = [JSON, (b"content-length", b"%d" % len(answer)), _VARY]
+        await send({"type": "http.response.start", "status": status, "headers": _headers(answer)})
+        await send({"type": "http.response.body", "body": answer})
+
+    async def _once(
+        self, invocation: Invocation, key: IdempotencyKey, exchange: Exchange, receive: Receive, send: Send
+    ) -> None:
+        """Run, or give the answer again that the key has had."""
+        run_id = uuid7()
+        async with self._reservations.reserved(key, run_id) as reservation:
+            replay = reservation.replay
+            if replay is not None:
+                status, answer = replay
+            else:
+                run = await self._invoke(receive, invocation, run_id)
+                status, answer = self._answer(exchange, run)
+                await reservation.keep(status, answer)
+        headers = _headers(answer) if replay is None else [*_headers(answer), REPLAYED]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    async def _invoke_while_connected(
-        self, receive: Receive, parameters: dict[str, object], run_name: str | None, timeout: float | None
-    ) -> Run:
-        run_id = uuid7()
-        run = asyncio.ensure_future(self._service.invoke(parameters, run_id=run_id, run_name=run_name, timeout=timeout))
+    async def _invoke(self, receive: Receive, invocation: Invocation, run_id: str) -> Run:
+        if self._cancel_on_disconnect:
+            return await self._invoke_while_connected(receive, invocation, run_id)
+        parameters, run_name, timeout, capture = invocation
+        return await self._service.invoke(
+            parameters, run_id=run_id, run_name=run_name, timeout=timeout, capture=capture
+        )
+
+    async def _invoke_while_connected(self, receive: Receive, invocation: Invocation, run_id: str) -> Run:
+        parameters, run_name, timeout, capture = invocation
+        run = asyncio.ensure_future(
+            self._service.invoke(parameters, run_id=run_id, run_name=run_name, timeout=timeout, capture=capture)
+        )
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait({run, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not run.done():
-                self._service.cancel(run_id, "the client went away")
+                self._service.cancel(run_id, LEFT)
             return await run
         finally:
             gone.cancel()
             if not run.done():
                 run.cancel()
 
+    def _answer(self, exchange: Exchange, run: Run) -> tuple[int, bytes]:
+        """Return the status and the envelope. Raises UnavailableError when the run was cancelled."""
+        if run.abandoned:
+            _keep_place(exchange, run)
+        status = 200 if run.outputs_json is not None else _FAILED.get(run.status)
+        if status is None:
+            problem = UnavailableError("The run was cancelled because the server is stopping.")
+            problem.extra = {"run_id": run.id}
+            raise problem
+        return status, self._envelope.write(run)
+
+
+def _submission(invocation: Invocation, manner: Manner) -> Submission:
+    parameters, run_name, timeout, capture = invocation
+    return Submission(
+        parameters,
+        run_name=run_name,
+        timeout=timeout,
+        priority=manner.priority,
+        delay=manner.delay,
+        max_attempts=manner.max_attempts,
+        capture=capture,
+    )
+
+
+def _headers(answer: bytes) -> list[tuple[bytes, bytes]]:
+    return [JSON, (b"content-length", b"%d" % len(answer)), VARY]
+
 
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _check_mode(query: bytes) -> None:
-    modes = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("mode", ["sync"])
-    if modes != ["sync"]:
-        raise BadRequestError("The query parameter mode can be 'sync'.")
 
 
 def _keep_place(exchange: Exchange, run: Run) -> None:

@@ -7,12 +7,13 @@ from time import time
 
 from pydantic_core import to_json
 
-from asgipipe.errors import UnavailableError
+from asgipipe.errors import HTTPError, UnavailableError
 from asgipipe.http import exposition
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.lifecycle import Lifecycle
 from asgipipe.http.responses import JSON, respond
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
+from asgipipe.jobs.states import JobState
 from asgipipe.service.deployment import BaseDeploymentService
 
 
@@ -106,8 +107,15 @@ class MetricsEndpoint:
         deployment = self._service.deployment
         form = exposition.negotiate(exchange_of(scope).headers.get(b"accept"))
         counted = [(deployment.name, deployment.pipeline_name, self._service.metrics.snapshot())]
-        content_type, body = exposition.render(counted, form)
+        jobs = {} if form == "json" else {deployment.name: await self._jobs()}
+        content_type, body = exposition.render(counted, form, jobs=jobs)
         await respond(send, 200, (b"content-type", content_type), body, ((b"vary", b"Accept"),))
+
+    async def _jobs(self) -> Mapping[JobState, int]:
+        try:
+            return await self._service.jobs.counts()
+        except HTTPError:  # a store that cannot be reached: the other metrics are needed all the more
+            return {}
 
 
 class FixedEndpoint:

@@ -10,7 +10,7 @@ from asgipipe.errors import UnauthorizedError
 from asgipipe.http.exchange import Exchange
 from asgipipe.http.types import ASGIApp, Scope
 
-_SUBPROTOCOL = "bearer."
+BEARER_SUBPROTOCOL = "bearer."
 
 
 class OpenList(Protocol):
@@ -61,8 +61,8 @@ class Auth:
 def _subprotocol_key(scope: Scope) -> bytes:
     """Browsers cannot set headers on a WebSocket: they send the key as the subprotocol `bearer.<base64url>`."""
     for protocol in scope.get("subprotocols", ()):
-        if protocol.startswith(_SUBPROTOCOL):
-            encoded = protocol[len(_SUBPROTOCOL) :].rstrip("=")  # with or without padding
+        if protocol.startswith(BEARER_SUBPROTOCOL):
+            encoded = protocol[len(BEARER_SUBPROTOCOL) :].rstrip("=")  # with or without padding
             try:
                 return base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
             except (binascii.Error, ValueError):

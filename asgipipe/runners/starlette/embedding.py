@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Match, Route, Router
+from starlette.routing import BaseRoute, Match, Route, Router, WebSocketRoute
 from starlette.types import Lifespan, StatelessLifespan
 
 from asgipipe.http.application import Application
@@ -88,6 +88,8 @@ def _native_routes(deployment: Deployment) -> Iterator[BaseRoute]:
     app = _Embedded(deployment.asgi_app)
     for endpoint in deployment.app_runner.routes.endpoints:
         yield Route(endpoint.path, app, methods=[endpoint.method], name=endpoint.name, include_in_schema=False)
+    for socket in deployment.app_runner.routes.sockets.values():
+        yield WebSocketRoute(socket.path, app, name=socket.name)
     yield Whole("", app=app)
 
 

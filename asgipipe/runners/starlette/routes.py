@@ -10,7 +10,7 @@ from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
 from starlette.routing import BaseRoute, Match, Mount, Route, Router, WebSocketRoute
 
 from asgipipe.errors import DefinitionError
-from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoint import Endpoint, Socket
 from asgipipe.http.exchange import below
 from asgipipe.http.routes import path_pattern
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
@@ -29,6 +29,14 @@ class OwnRoute(Route):
         all_options: Options = {"name": endpoint.name, "include_in_schema": False, **options}
         super().__init__(endpoint.path, _Row(endpoint.app), methods=[endpoint.method], **all_options)
         self.path_regex = path_pattern(endpoint.path)
+
+
+class OwnSocketRoute(WebSocketRoute):
+    """A WebSocket of ours, which the table knows."""
+
+    def __init__(self, socket: Socket) -> None:
+        super().__init__(socket.path, _Row(socket.app), name=socket.name)
+        self.path_regex = path_pattern(socket.path)
 
 
 class _Row:

@@ -16,7 +16,7 @@ from asgipipe.errors import HTTPError, InternalError
 from asgipipe.http.binding.failure import failed, meant_for_client
 from asgipipe.http.body import ClientDisconnected
 from asgipipe.http.dispatch import LimitedBody
-from asgipipe.http.endpoint import Endpoint
+from asgipipe.http.endpoint import Endpoint, Socket
 from asgipipe.http.endpoints.reading import behind_probe
 from asgipipe.http.exchange import exchange_of
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
@@ -25,7 +25,7 @@ from asgipipe.runners.middleware import Wrap
 from asgipipe.runners.starlette.handler import HandlerEndpoint
 from asgipipe.runners.starlette.middleware import Innermost, Outermost, native_middleware
 from asgipipe.runners.starlette.refusal import Refusal
-from asgipipe.runners.starlette.routes import Below, OwnRoute, native_route
+from asgipipe.runners.starlette.routes import Below, OwnRoute, OwnSocketRoute, native_route
 from asgipipe.settings import EndpointSpec, MiddlewareSpec
 
 ExceptionHandler = Callable[[HTTPConnection, Exception], Awaitable[object]]
@@ -36,8 +36,8 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
 
     flavor = "starlette"
     framework_types: ClassVar[tuple[type, ...]] = (HTTPConnection, Response)
-    own_route: ClassVar[type[BaseRoute]] = OwnRoute
-    """The class of the routes that are ours."""
+    own_routes: ClassVar[tuple[type[BaseRoute], ...]] = (OwnRoute, OwnSocketRoute)
+    """The classes of the routes that are ours."""
     asgi_app: Starlette
     _last_routes: tuple[BaseRoute, ...] = ()
     _open: tuple[BaseRoute, ...] = ()
@@ -62,6 +62,9 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
 
     def add_endpoint(self, endpoint: Endpoint, options: Mapping[str, object]) -> None:
         self.asgi_app.router.routes.append(OwnRoute(endpoint, options))
+
+    def add_socket(self, socket: Socket) -> None:
+        self.asgi_app.router.routes.append(OwnSocketRoute(socket))
 
     def framework_endpoint(self, handler: Handler) -> ASGIApp:
         return HandlerEndpoint(handler, self.run_in_thread, self.settings.request_timeout)
@@ -113,7 +116,7 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
         found: bool | None = None
         for route in self.asgi_app.router.routes:  # in the order in which Starlette tries them
             match, _ = route.matches(scope)
-            ours = isinstance(route, self.own_route)
+            ours = isinstance(route, self.own_routes)
             if match is Match.FULL:
                 return None if ours else all(route is not each for each in self._open)
             if match is Match.PARTIAL and not ours:
@@ -129,7 +132,7 @@ class StarletteAppRunner(BaseDeploymentAppRunner):
         # The scope may have been changed by a route on the way.
         probe = {**scope, "path": exchange_of(scope).path, "root_path": ""}
         for route in self.asgi_app.router.routes:
-            if not isinstance(route, self.own_route):
+            if not isinstance(route, self.own_routes):
                 methods |= self.methods_of(route, probe)
         return methods
 

@@ -1,0 +1,134 @@
+"""The table of jobs, row by row; the one place where a job's state changes."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import TypedDict, Unpack, cast
+
+from asgipipe.errors import AsgipipeError
+from asgipipe.jobs.records import TERMINAL_EVENTS, Event, Job
+from asgipipe.jobs.states import TRANSITIONS, JobState
+from asgipipe.stores.database import Row, Transaction, Value
+
+COLUMNS = ", ".join(field.name for field in fields(Job))
+
+_FORGOTTEN_AT_MOST = 10_000
+"""How many old events one operation removes, besides as many as it adds: what takes long keeps others waiting."""
+
+
+class StaleAttemptError(AsgipipeError):
+    """The attempt is no longer the one that owns its job: nothing was written, and what it does matters no more."""
+
+    def __init__(self, job_id: str, attempt: int) -> None:
+        super().__init__(job_id, attempt)
+        self.job_id = job_id
+        self.attempt = attempt
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt} of job {self.job_id} is not its owner any more"
+
+
+class Changes(TypedDict, total=False):
+    """What may change together with a job's state."""
+
+    due_at: float
+    started_at: float
+    completed_at: float
+    execution_time: float | None
+    attempt: int
+    losses: int
+    failures: int
+    owner: int | None
+    first_event: int
+    last_event: int
+    result: bytes
+    error: str | None
+    error_code: str | None
+    canceled_by: str | None
+    cancel_reason: str | None
+
+
+def job_of(row: Row) -> Job:
+    job = Job(*row)  # type: ignore[arg-type]  # the columns are the fields, in order
+    return replace(job, state=JobState(job.state), cancel_requested=bool(job.cancel_requested))
+
+
+def locking(transaction: Transaction, *, skip: bool = False) -> str:
+    """Return what ends a query whose rows are changed next, where other transactions may do the same at once.
+
+    With `skip` it passes by the rows that another one is about to change.
+    """
+    if transaction.dialect == "sqlite":  # one transaction writes at a time
+        return ""
+    return " FOR UPDATE SKIP LOCKED" if skip else " FOR UPDATE"
+
+
+def found(transaction: Transaction, deployment: str, job_id: str, *, lock: bool = False) -> Job | None:
+    sql = f"SELECT {COLUMNS} FROM jobs WHERE id = ? AND deployment = ?"  # noqa: S608  # constants
+    row = transaction.row(sql + (locking(transaction) if lock else ""), job_id, deployment)
+    return None if row is None else job_of(row)
+
+
+def added(transaction: Transaction, job: Job, *, delayed: bool, keyed: bool) -> bool:
+    """Insert a job; False when it is there already."""
+    values: list[Value] = [_value(getattr(job, field.name)) for field in fields(Job)]
+    marks = ", ".join("?" * (len(values) + 2))
+    sql = f"INSERT INTO jobs ({COLUMNS}, delayed, keyed) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"  # noqa: S608  # constants
+    return transaction.change(sql, *values, int(delayed), int(keyed)) == 1
+
+
+def moved(
+    transaction: Transaction, job: Job, state: JobState, *, delayed: bool = False, **changes: Unpack[Changes]
+) -> Job:
+    """Change the state of a job, as the table of states allows, and return it as it is then.
+
+    Raises StaleAttemptError when it is not any more as it was read.
+    """
+    if state not in TRANSITIONS[job.state]:
+        raise ValueError(f"a job that is {job.state} cannot become {state}")
+    columns: dict[str, Value] = {"state": state.value, "delayed": int(delayed), **cast("dict[str, Value]", changes)}
+    assignments = ", ".join(f"{column} = ?" for column in columns)
+    sql = f"UPDATE jobs SET {assignments} WHERE id = ? AND attempt = ? AND state = ?"  # noqa: S608  # names of columns
+    if transaction.change(sql, *columns.values(), job.id, job.attempt, job.state.value) != 1:
+        raise StaleAttemptError(job.id, job.attempt)
+    if state.terminal:
+        transaction.change("DELETE FROM step_results WHERE job_id = ?", job.id)
+    return replace(job, state=state, **changes)
+
+
+def check_numbers(events: Sequence[Event], last: int, terminal: JobState | None = None) -> None:
+    """See that events follow the `last` one without a gap, and that the terminal one ends them where one is due."""
+    types = [event.type for event in events]
+    ending = [] if terminal is None else [TERMINAL_EVENTS[terminal]]
+    if [kind for kind in types if kind in TERMINAL_EVENTS.values()] != ending or types[
+        len(types) - len(ending) :
+    ] != ending:
+        raise ValueError(f"a terminal event ends a job, and nothing else does: {ending} was due, not {types[-1:]}")
+    numbers = [event.id for event in events]
+    if numbers and (numbers[0] > last + 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers)))):
+        raise ValueError(f"the events {numbers[0]} to {numbers[-1]} do not follow event {last}")
+
+
+def record(transaction: Transaction, events: Sequence[Event], *, first: int, last: int, most: int) -> tuple[int, int]:
+    """Insert those of `events` that are not there yet; return the numbers of the first and last that are kept then.
+
+    `first` and `last` are those of the job before. Of more than `most` events the oldest are removed, a tenth more
+    than need be, so that it is seldom done.
+    """
+    new = [event for event in events if event.id > last]
+    if not new:
+        return first, last
+    transaction.change_many(
+        "INSERT INTO events (job_id, id, type, step_name, at, data) VALUES (?, ?, ?, ?, ?, ?)",
+        [(event.job_id, event.id, event.type, event.step_name, event.at, event.data) for event in new],
+    )
+    last = new[-1].id
+    if last - first >= most:
+        first = min(last - most + most // 10 + 1, first + _FORGOTTEN_AT_MOST + len(new))
+        transaction.change("DELETE FROM events WHERE job_id = ? AND id < ?", new[0].job_id, first)
+    return first, last
+
+
+def _value(value: Value | JobState | bool) -> Value:
+    if isinstance(value, JobState):
+        return value.value
+    return int(value) if isinstance(value, bool) else value

@@ -1,0 +1,227 @@
+"""Runs the jobs that a queue brings, so many at once; what becomes of one is the business of its attempt."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from asgipipe.errors import StorageFullError, UnavailableError
+from asgipipe.jobs.attempt import Attempt, Means
+from asgipipe.jobs.records import Job
+from asgipipe.jobs.store import StaleAttemptError
+from asgipipe.pipelines.context import wake
+from asgipipe.stores.database import Database
+
+logger = logging.getLogger("asgipipe")
+
+_HAND_BACK_TIME = 0.25
+"""Seconds that the store has to take back the jobs that still run when the process stops."""
+_LAST_WORDS = 0.1
+"""Seconds that cancelled runs have to end by themselves, and then once more to end when their tasks are cancelled."""
+
+
+class Worker:
+    """One worker of the deployment, known in the store by the number `owner`; used on the event loop.
+
+    `on_begin` and `on_end` are called around each job. A place is free again when the threads of its run have really
+    ended, so that runs which were given up cannot pile up behind jobs that look ended.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        owner: int,
+        means: Means,
+        *,
+        concurrency: int,
+        on_begin: Callable[[], object],
+        on_end: Callable[[], object],
+    ) -> None:
+        self.database = database
+        self.owner = owner
+        self.concurrency = concurrency
+        self.draining = False
+        self._means = means
+        self._on_begin = on_begin
+        self._on_end = on_end
+        self._attempts: dict[str, Attempt] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._left_behind = 0
+        self._claiming = 0
+        self._unsure = False
+        self._known: set[str] = set()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    # For the queue
+
+    @property
+    def room(self) -> int:
+        if self.draining:
+            return 0
+        return max(0, self.concurrency - len(self._tasks) - self._left_behind - self._claiming)
+
+    async def has_room(self) -> None:
+        while not self.room and not self.draining:
+            await self._change()
+
+    async def take(self) -> int:
+        begun = await self._adopt()
+        room = self.room
+        if not room:
+            return begun
+        with self._claim(room):
+            jobs = await self._means.store.claim(self.owner, room)
+        return begun + await self._begin(jobs)
+
+    async def run(self, job_id: str) -> None:
+        await self._adopt()
+        await self.has_room()
+        if self.room and job_id not in self._tasks:
+            with self._claim(1):
+                job = await self._means.store.claim_one(self.owner, job_id)
+            await self._begin([] if job is None else [job])
+        task = self._tasks.get(job_id)
+        if task is not None:
+            await asyncio.wait([task])
+
+    async def next_due(self) -> float | None:
+        return await self._means.store.next_due()
+
+    # Other processes
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._tasks)
+
+    def runs(self, job_id: str) -> bool:
+        return job_id in self._tasks
+
+    def cancel(self, job_id: str, reason: str | None) -> None:
+        """Cancel a job, if it runs here."""
+        attempt = self._attempts.get(job_id)
+        if attempt is not None:
+            attempt.cancel(reason)
+
+    async def look_for_cancels(self) -> None:
+        """Cancel the jobs for which another process has asked it."""
+        for job_id, reason in await self._means.store.cancel_requests(self.owner):
+            self.cancel(job_id, reason)
+
+    def disown(self, owner: int) -> None:
+        """Go on as another worker: the old number was declared dead, and its jobs belong to others."""
+        for attempt in tuple(self._attempts.values()):
+            attempt.abandon()
+        self.owner = owner
+
+    # Life
+
+    def drain(self) -> None:
+        """Begin no more jobs."""
+        self.draining = True
+        self._tell()
+
+    async def finished(self) -> None:
+        """Return when no job runs."""
+        while self._tasks:
+            await self._change()
+
+    async def hand_back(self) -> None:
+        """Hand back every job that runs, and cancel its run; what cannot be handed back is taken over by others."""
+        self.drain()
+        attempts = tuple(self._attempts.values())
+        async with asyncio.timeout(_HAND_BACK_TIME):
+            results = await asyncio.gather(*(attempt.hand_back() for attempt in attempts), return_exceptions=True)
+        for attempt, result in zip(attempts, results, strict=True):
+            if isinstance(result, BaseException):
+                logger.warning("job %s could not be handed back: %s", attempt.job.id, result)
+        self._means.hub.close([attempt.job.id for attempt in attempts])
+
+    async def stop(self) -> None:
+        """Hand back what runs, give the runs a moment to end, and leave behind what does not."""
+        with contextlib.suppress(TimeoutError):
+            await self.hand_back()
+        tasks = tuple(self._tasks.values())
+        for last in (False, True):
+            if tasks:
+                await asyncio.wait(tasks, timeout=_LAST_WORDS)
+            for task in () if last else tasks:
+                task.cancel()
+        with contextlib.suppress(UnavailableError, StorageFullError, TimeoutError):
+            async with asyncio.timeout(_HAND_BACK_TIME):
+                await self._return(await self._means.store.owned(self.owner))
+
+    # Claims
+
+    @contextlib.contextmanager
+    def _claim(self, count: int) -> Iterator[None]:
+        """Keep places for jobs that are being claimed; when that fails, nobody knows whether they were."""
+        self._claiming += count
+        try:
+            yield
+        except BaseException:
+            self._unsure = True
+            raise
+        finally:
+            self._claiming -= count
+
+    async def _adopt(self) -> int:
+        """Begin what a claim of unknown outcome has claimed."""
+        if not self._unsure:
+            return 0
+        # What is begun, or ends, while the store is asked must not be begun once more.
+        self._known = set(self._tasks)
+        jobs = await self._means.store.owned(self.owner)
+        self._unsure = False
+        return await self._begin([job for job in jobs if job.id not in self._known])
+
+    async def _begin(self, jobs: Sequence[Job]) -> int:
+        if self.draining:
+            await self._return(jobs)
+            return 0
+        fresh = [job for job in jobs if job.id not in self._tasks]
+        for job in fresh:
+            attempt = self._attempts[job.id] = Attempt(job, self._means)
+            self._on_begin()
+            self._tasks[job.id] = asyncio.create_task(self._execute(attempt), name=f"asgipipe-job-{job.id}")
+            if self._unsure:
+                self._known.add(job.id)
+        return len(fresh)
+
+    async def _execute(self, attempt: Attempt) -> None:
+        try:
+            await attempt.execute()
+        except Exception:  # boundary: a mistake of ours; the worker goes on
+            logger.exception("job %s: attempt %d went wrong", attempt.job.id, attempt.job.attempt)
+        finally:
+            self._end(attempt)
+
+    def _end(self, attempt: Attempt) -> None:
+        del self._tasks[attempt.job.id], self._attempts[attempt.job.id]
+        if attempt.run is not None and attempt.run.abandoned:
+            self._left_behind += 1
+            attempt.run.on_thread_end = self._thread_ended
+        self._on_end()
+        self._tell()
+
+    def _thread_ended(self) -> None:
+        self._left_behind -= 1
+        self._tell()
+
+    async def _return(self, jobs: Sequence[Job]) -> None:
+        """Make claimed jobs pending again that were not begun."""
+        store, now = self._means.store, self._means.clock()
+        for job in jobs:
+            with contextlib.suppress(StaleAttemptError):
+                await store.put_back(job.id, job.attempt, due_at=now, failed=False)
+
+    # Waiting
+
+    async def _change(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    def _tell(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            wake(waiter)

@@ -1,0 +1,5 @@
+"""The store in one SQLite file."""
+
+from asgipipe.stores.sqlite.database import SQLiteDatabase
+
+__all__ = ["SQLiteDatabase"]

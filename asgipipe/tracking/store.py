@@ -1,0 +1,163 @@
+"""The tables of recorded runs: what is written, read and pruned, each in one operation of the database.
+
+Everything written may be written again: a run and its steps replace what was known of them, a log record stands.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from asgipipe.stores.database import Transaction, Value
+from asgipipe.tracking.records import RecordedArtifact, RecordedLog, RecordedRun, RecordedStep, RunPage
+
+RUNNING = "running"
+STATUSES = (RUNNING, "completed", "failed", "canceled")
+
+_RUN = """
+INSERT INTO runs (id, deployment, pipeline, name, attempt, status, started_at, completed_at, execution_time, error,
+                  parameters, outputs, metadata)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    attempt = excluded.attempt, status = excluded.status, started_at = excluded.started_at,
+    completed_at = excluded.completed_at, execution_time = excluded.execution_time, error = excluded.error,
+    parameters = excluded.parameters, outputs = excluded.outputs, metadata = excluded.metadata
+"""
+_STEP = """
+INSERT INTO run_steps (run_id, number, name, status, attempt, started_at, execution_time, error, outputs, metadata)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_id, number) DO UPDATE SET
+    status = excluded.status, attempt = excluded.attempt, execution_time = excluded.execution_time,
+    error = excluded.error, outputs = excluded.outputs, metadata = excluded.metadata
+"""
+_ARTIFACT = """
+INSERT INTO artifacts (run_id, step_number, name, size, content_hash) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (run_id, step_number, name) DO UPDATE SET size = excluded.size, content_hash = excluded.content_hash
+"""
+_LOG = """
+INSERT INTO run_logs (run_id, number, at, level, logger, step_name, message) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_id, number) DO NOTHING
+"""
+_PARTS = ("run_steps", "artifacts", "run_logs")
+_RUN_COLUMNS = (
+    "id, deployment, pipeline, name, attempt, status, started_at, completed_at, execution_time, error, "
+    "parameters, outputs, metadata"
+)
+_LISTED = (
+    "id, deployment, pipeline, name, attempt, status, started_at, completed_at, execution_time, error, NULL, NULL, NULL"
+)
+
+
+@dataclass(slots=True)
+class Rows:
+    """What is written of one run at one time; `attempt` is that of its job, which others may have had before."""
+
+    run: tuple[Value, ...]
+    steps: list[tuple[Value, ...]]
+    logs: list[tuple[Value, ...]]
+    repeatable: bool = False
+    artifacts: list[tuple[Value, ...]] = field(default_factory=list)
+
+    @property
+    def id(self) -> Value:
+        return self.run[0]
+
+    @property
+    def attempt(self) -> Value:
+        return self.run[4]
+
+
+def write(transaction: Transaction, group: Sequence[Rows]) -> None:
+    """Write what was recorded of some runs."""
+    fresh = [rows for rows in group if not rows.repeatable or _is_latest(transaction, rows)]
+    transaction.change_many(_RUN, [rows.run for rows in fresh])
+    for sql, kept in (
+        (_STEP, [step for rows in fresh for step in rows.steps]),
+        (_ARTIFACT, [artifact for rows in fresh for artifact in rows.artifacts]),
+        (_LOG, [log for rows in fresh for log in rows.logs]),
+    ):
+        if kept:
+            transaction.change_many(sql, kept)
+
+
+def _is_latest(transaction: Transaction, rows: Rows) -> bool:
+    """Say whether no later attempt at the run was recorded; what an earlier one has left goes."""
+    known = transaction.row("SELECT attempt FROM runs WHERE id = ?", rows.id)
+    if known is None or known[0] == rows.attempt:
+        return True
+    if _number(known[0]) > _number(rows.attempt):
+        return False
+    for table in _PARTS:
+        transaction.change(f"DELETE FROM {table} WHERE run_id = ?", rows.id)  # noqa: S608  # constants
+    return True
+
+
+def page(
+    transaction: Transaction,
+    deployment: str | None,
+    *,
+    status: str | None,
+    pipeline: str | None,
+    limit: int,
+    cursor: str | None,
+) -> RunPage:
+    """Return the newest runs, those before `cursor`; of one deployment, or of all."""
+    given = {"deployment = ?": deployment, "status = ?": status, "pipeline = ?": pipeline, "id < ?": cursor}
+    conditions = [condition for condition, value in given.items() if value is not None]
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    values = [value for value in given.values() if value is not None]
+    sql = f"SELECT {_LISTED} FROM runs {where} ORDER BY id DESC LIMIT ?"  # noqa: S608  # constants
+    runs = [RecordedRun.of(row) for row in transaction.rows(sql, *values, limit + 1)]
+    return RunPage(runs[:limit], runs[limit - 1].id if len(runs) > limit else None)
+
+
+def run(transaction: Transaction, deployment: str | None, run_id: str) -> RecordedRun | None:
+    """Return a run without its parts."""
+    sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?"  # noqa: S608  # constants
+    row = transaction.row(sql, run_id)
+    return None if row is None or deployment not in (None, row[1]) else RecordedRun.of(row)
+
+
+def steps(transaction: Transaction, run_id: str, limit: int) -> list[RecordedStep]:
+    sql = (
+        "SELECT number, name, status, attempt, started_at, execution_time, error, outputs, metadata "
+        "FROM run_steps WHERE run_id = ? ORDER BY number LIMIT ?"
+    )
+    return [RecordedStep.of(row) for row in transaction.rows(sql, run_id, limit)]
+
+
+def artifacts(transaction: Transaction, run_id: str, limit: int) -> list[RecordedArtifact]:
+    sql = "SELECT step_number, name, size, content_hash FROM artifacts WHERE run_id = ? ORDER BY step_number, name LIMIT ?"
+    return [RecordedArtifact.of(row) for row in transaction.rows(sql, run_id, limit)]
+
+
+def logs(transaction: Transaction, run_id: str, after: int, limit: int) -> list[RecordedLog]:
+    """Return log records after number `after`."""
+    sql = (
+        "SELECT number, at, level, logger, step_name, message FROM run_logs "
+        "WHERE run_id = ? AND number > ? ORDER BY number LIMIT ?"
+    )
+    return [RecordedLog.of(row) for row in transaction.rows(sql, run_id, after, limit)]
+
+
+def prune(transaction: Transaction, deployment: str, before: float, limit: int) -> tuple[int, list[str]]:
+    """Delete runs that began before a time, `limit` at most; return how many, and the files that nothing names now."""
+    sql = "SELECT id FROM runs WHERE deployment = ? AND started_at < ? ORDER BY started_at LIMIT ?"
+    ids = [row[0] for row in transaction.rows(sql, deployment, before, limit)]
+    hashes: set[str] = set()
+    for run_id in ids:
+        found = transaction.rows("SELECT content_hash FROM artifacts WHERE run_id = ?", run_id)
+        hashes.update(str(row[0]) for row in found)
+        for table in _PARTS:
+            transaction.change(f"DELETE FROM {table} WHERE run_id = ?", run_id)  # noqa: S608  # constants
+    transaction.change_many("DELETE FROM runs WHERE id = ?", [(run_id,) for run_id in ids])
+    return len(ids), unnamed(transaction, sorted(hashes))
+
+
+def unnamed(transaction: Transaction, hashes: Sequence[str]) -> list[str]:
+    """Return those of `hashes` that no artifact has."""
+    sql = "SELECT 1 FROM artifacts WHERE content_hash = ? LIMIT 1"
+    return [content_hash for content_hash in hashes if transaction.row(sql, content_hash) is None]
+
+
+def _number(value: Value) -> int:
+    assert isinstance(value, int)
+    return value
