@@ -50,7 +50,10 @@ def user() -> str | None:
 
 
 class PostgreSQLServer:
-    """A server on a socket in `folder`; it ends with the tests, however they end."""
+    """A server on a socket in `folder`, which ends with these tests, however they end.
+
+    Nobody needs a password but the role `guarded`, which is there once a test has made it.
+    """
 
     def __init__(self, folder: Path, programs: Path) -> None:
         self.folder = folder
@@ -63,6 +66,8 @@ class PostgreSQLServer:
             shutil.chown(folder, self._user)
         options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         subprocess.run(self._command("initdb", "-D", self._data, *options), check=True, capture_output=True, cwd=folder)
+        access = self._data / "pg_hba.conf"
+        access.write_text(f"local all guarded scram-sha-256\n{access.read_text()}")
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@/{database}?host={self.folder}"
@@ -84,7 +89,7 @@ class PostgreSQLServer:
             return cursor.fetchall() if cursor.description is not None else []
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers; it ends with the thread that starts it."""
         settings = {**_SETTINGS, "unix_socket_directories": str(self.folder)}
         options = itertools.chain.from_iterable(("-c", f"{name}={value}") for name, value in settings.items())
         with (self.folder / "log").open("ab") as log:

@@ -21,7 +21,7 @@ _VISIBLE = re.compile(rb"[!-~]{1,%d}" % LONGEST).fullmatch
 
 def key_in(scope: Scope) -> str | None:
     """Return the key that a request has. Raises BadRequestError for one that is no key, and for two."""
-    given = [value for name, value in scope["headers"] if name.lower() == HEADER]
+    given: list[bytes] = [value for name, value in scope["headers"] if name.lower() == HEADER]
     if not given:
         return None
     if len(given) > 1 or _VISIBLE(given[0]) is None:

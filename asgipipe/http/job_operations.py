@@ -1,13 +1,16 @@
 """What the OpenAPI document says about jobs and their events."""
 
 from asgipipe.http.endpoint import Operation
-from asgipipe.http.endpoints.jobs import LARGEST_PAGE, LONGEST_CURSOR, LONGEST_REASON, PAGE
+from asgipipe.http.endpoints.jobs import LARGEST_PAGE, LONGEST_REASON, PAGE
 from asgipipe.http.openapi import refusals
 from asgipipe.http.operations import PipelineSchemas, header_parameter, query_parameter
 from asgipipe.http.schemas import CANCELED, EVENT_STREAM, JOBS, STRING, json_response
 from asgipipe.jobs.states import JobState
 
 TAGS = ("Jobs",)
+
+CURSOR = "^[A-Za-z0-9_-]{8}[c-f][A-Za-z0-9_-][CGKOSWaeimquy26-][A-Za-z0-9_-]{10}[AQgw]$"
+"""What a cursor looks like: a UUID of version 7 in base64url."""
 
 
 def jobs_operation(schemas: PipelineSchemas) -> Operation:
@@ -23,9 +26,7 @@ def jobs_operation(schemas: PipelineSchemas) -> Operation:
                 "How many at most.",
                 {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": PAGE},
             ),
-            query_parameter(
-                "cursor", "The `next_cursor` of the page before.", {"type": "string", "maxLength": LONGEST_CURSOR}
-            ),
+            query_parameter("cursor", "The `next_cursor` of the page before.", {"type": "string", "pattern": CURSOR}),
         ),
         responses={"200": json_response("A page of jobs.", schemas.placed(JOBS))},
         components=schemas.components,

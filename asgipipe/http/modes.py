@@ -36,8 +36,7 @@ class Mode(StrEnum):
 class Manner:
     """How one run is wanted; `preferred` says that `Prefer: respond-async` was honoured.
 
-    `priority`, `delay` (seconds) and `max_attempts` are those of a job: a run that is waited for begins at once, and
-    once.
+    `priority`, `delay` (seconds) and `max_attempts` are for jobs that nobody waits for.
     """
 
     mode: Mode = Mode.SYNC
@@ -61,10 +60,9 @@ def manner_of(scope: Scope) -> Manner:
         mode = Mode.STREAM
     if mode is None:
         mode = Mode.ASYNC if asynchronous else Mode.SYNC
-    return Manner(
-        mode,
-        preferred=asynchronous and mode is Mode.ASYNC,
-        priority=query.integer("priority", -PRIORITY, PRIORITY) or 0,
-        delay=query.seconds("delay", LONGEST_DELAY) or 0.0,
-        max_attempts=query.integer("max_attempts", 1, MOST_ATTEMPTS),
-    )
+    priority = query.integer("priority", -PRIORITY, PRIORITY) or 0
+    delay = query.seconds("delay", LONGEST_DELAY) or 0.0
+    max_attempts = query.integer("max_attempts", 1, MOST_ATTEMPTS)
+    if mode is not Mode.ASYNC:
+        return Manner(mode)
+    return Manner(mode, preferred=asynchronous, priority=priority, delay=delay, max_attempts=max_attempts)

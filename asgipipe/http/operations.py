@@ -142,18 +142,17 @@ _INVOKE_PARAMETERS = (
     ),
     query_parameter(
         "priority",
-        "Jobs of a higher priority are run first. Of no effect on a run that is waited for, which begins at once.",
+        "Jobs of a higher priority are run first. Only with `mode=async`, as the two after it.",
         {"type": "integer", "minimum": -PRIORITY, "maximum": PRIORITY, "default": 0},
     ),
     query_parameter(
         "delay",
-        "Seconds before a job is run. Of no effect on a run that is waited for.",
+        "Seconds before the job is run.",
         {"type": "number", "minimum": 0, "maximum": LONGEST_DELAY, "default": 0},
     ),
     query_parameter(
         "max_attempts",
-        "How often a job is begun before it is given up because its worker was lost each time. Of no effect on a run"
-        " that is waited for.",
+        "How often the job is begun before it is given up because its worker was lost each time.",
         {"type": "integer", "minimum": 1, "maximum": MOST_ATTEMPTS},
     ),
     header_parameter(

@@ -19,7 +19,7 @@ class Query:
 
     def __init__(self, scope: Scope) -> None:
         # Servers pass the bytes on as they came; what is not UTF-8 becomes U+FFFD.
-        self._values = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        self._values: dict[str, list[str]] = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
     def choice(self, name: str, choices: type[Choice]) -> Choice | None:
         """Return the member of an enumeration of texts."""

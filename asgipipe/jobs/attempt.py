@@ -12,6 +12,7 @@ import pydantic
 from asgipipe.errors import StorageFullError, UnavailableError
 from asgipipe.jobs.hub import Hub
 from asgipipe.jobs.memory import JobMemory
+from asgipipe.jobs.recording import Recording
 from asgipipe.jobs.records import (
     CANCELED,
     FAILED,
@@ -23,7 +24,6 @@ from asgipipe.jobs.records import (
     JobOptions,
     canceled_message,
 )
-from asgipipe.jobs.recording import Recording
 from asgipipe.jobs.states import JobState
 from asgipipe.jobs.store import JobStore, StaleAttemptError
 from asgipipe.pipelines.context import EventListener, Run, Status
@@ -117,7 +117,7 @@ class Attempt:
         self.run: Run | None = None
         self.released = False
         self._means = means
-        self._options = JobOptions.load(job.options)
+        self._options = _options(job)
         self._canceled = False
         self._cancel_reason: str | None = None
         self._begun = False
@@ -148,7 +148,7 @@ class Attempt:
     async def hand_back(self) -> None:
         """Make the job pending again for another worker, or the next start, and cancel its run.
 
-        Raises UnavailableError when the store cannot be reached: the job is taken over when this process has ended.
+        When the store cannot be reached, the job is taken over as soon as this process has ended.
         """
         if self.released:
             return
@@ -156,12 +156,12 @@ class Attempt:
         try:
             due_at = self._means.clock()
             events = self._recording.take()
-            await self._means.store.put_back(
-                self.job.id, self.job.attempt, due_at=due_at, failed=False, events=events
-            )
+            await self._means.store.put_back(self.job.id, self.job.attempt, due_at=due_at, failed=False, events=events)
             logger.info("job %s was handed back", self.job.id)
         except StaleAttemptError:
             logger.debug("job %s had ended", self.job.id)
+        except (UnavailableError, StorageFullError) as error:
+            logger.warning("job %s could not be handed back: %s", self.job.id, error)
         finally:
             self.cancel(STOPPING)
 
@@ -192,7 +192,9 @@ class Attempt:
             return self._judged(await self._invoke(parameters, memory))
         except (StaleAttemptError, asyncio.CancelledError):
             raise
-        except BaseException as error:  # boundary: a service of the user's may raise anything; the job must not stay open
+        except (
+            BaseException
+        ) as error:  # boundary: a service of the user's may raise anything; the job must not stay open
             logger.error("job %s: the service raised\n%s", self.job.id, traceback_of(error))
             return self._unfinished(JobState.FAILED, "the server failed to run the job", FAILED)
 
@@ -295,3 +297,11 @@ class Attempt:
                     logger.warning("job %s: the store refuses a change, which is tried again: %s", self.job.id, error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
+
+
+def _options(job: Job) -> JobOptions:
+    try:
+        return JobOptions.load(job.options)
+    except (TypeError, ValueError):  # those of a later version
+        logger.warning("job %s: its options cannot be read, so it has those of the default", job.id)
+        return JobOptions()

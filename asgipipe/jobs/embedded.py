@@ -68,8 +68,7 @@ class EmbeddedQueue(BaseJobQueue):
 
     async def _deliver(self, consumer: Consumer, wake: asyncio.Event) -> None:
         pause, longest = _PAUSES
-        while not self._draining:
-            await consumer.has_room()
+        while not self._draining and await consumer.has_room():
             wake.clear()
             try:
                 wait = await self._look(consumer)

@@ -18,6 +18,8 @@ from asgipipe.stores.database import Transaction
 
 _ACCEPTED = 202
 
+_COLUMNS = "fingerprint, owner, run_id, status, body, expires_at"
+_ASSIGNED = "fingerprint = ?, owner = ?, run_id = ?, status = ?, expires_at = ?"
 _WHERE = "WHERE deployment = ? AND caller = ? AND key = ?"
 
 
@@ -102,8 +104,7 @@ class Taking:
             return held
         if held.run_id != self.run_id:
             transaction.change(
-                "UPDATE idempotency_keys SET fingerprint = ?, owner = ?, run_id = ?, status = ?, expires_at = ?,"
-                f" body = NULL {_WHERE}",  # no input of anybody's
+                f"UPDATE idempotency_keys SET body = NULL, {_ASSIGNED} {_WHERE}",  # noqa: S608  # constants
                 *values,
                 *_place(self.deployment, self.key),
             )
@@ -116,15 +117,14 @@ class Taking:
 
 def held_key(transaction: Transaction, deployment: str, key: IdempotencyKey) -> HeldKey | None:
     row = transaction.row(
-        "SELECT fingerprint, owner, run_id, status, body, expires_at FROM idempotency_keys"
-        f" {_WHERE}{locking(transaction)}",  # no input of anybody's
+        f"SELECT {_COLUMNS} FROM idempotency_keys {_WHERE}{locking(transaction)}",  # noqa: S608  # constants
         *_place(deployment, key),
     )
     return None if row is None else HeldKey(*row)  # type: ignore[arg-type]  # the columns are the fields
 
 
 def answer(
-    transaction: Transaction, deployment: str, key: IdempotencyKey, owner: int, status: int, body: bytes
+    transaction: Transaction, deployment: str, key: IdempotencyKey, *, owner: int, status: int, body: bytes
 ) -> None:
     """Keep the answer, unless the key is somebody else's by now."""
     transaction.change(

@@ -8,7 +8,7 @@ from time import monotonic
 
 from asgipipe.errors import StorageFullError, UnavailableError
 from asgipipe.jobs.records import Job
-from asgipipe.jobs.store import Envelope, JobStore
+from asgipipe.jobs.store import JobStore
 from asgipipe.jobs.worker import Worker
 from asgipipe.stores.database import Database
 
@@ -33,7 +33,7 @@ class Neighbours:
         database: Database,
         store: JobStore,
         worker: Worker,
-        envelope: Envelope,
+        envelope: Callable[[Job, str], bytes],
         taken_over: Callable[[list[Job]], None],
         *,
         look: float = _LOOK,
@@ -62,7 +62,8 @@ class Neighbours:
                 await self._look(changed)
                 await asyncio.sleep(_REST)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_INTERVAL - _REST if self._owners else self._longest):
+                    others = self._owners - {self._worker.owner}
+                    async with asyncio.timeout(_INTERVAL - _REST if others else self._longest):
                         await changed.wait()
         finally:
             end()
@@ -73,8 +74,8 @@ class Neighbours:
                 changed.clear()
                 self._looked_at = monotonic()
                 await self._look_at_store()
-            if self._owners:
-                await self._look_at_workers()
+            if self._owners and await self._take_over(await self._database.dead(self._owners)):
+                changed.set()  # they may have left more than is taken over at once
         except (UnavailableError, StorageFullError) as error:
             logger.debug("other workers cannot be looked after now: %s", error)
             changed.set()
@@ -83,21 +84,17 @@ class Neighbours:
         if self._worker.busy:
             await self._worker.look_for_cancels()
         self._owners = await self._store.owners()
-        if self._owners == {self._worker.owner}:
-            if await self._database.dead(self._owners):
-                await self._begin_anew()
-            self._owners = set()
 
-    async def _look_at_workers(self) -> None:
-        dead = await self._database.dead(self._owners)
+    async def _take_over(self, dead: set[int]) -> bool:
         if self._worker.owner in dead:
             await self._begin_anew()
-        if dead:
-            jobs = await self._store.take_over(dead, self._envelope)
-            self._owners -= dead
-            for job in jobs:
-                logger.warning("job %s: its worker was lost; the job is %s", job.id, job.state)
-            self._taken_over(jobs)
+        if not dead:
+            return False
+        jobs = await self._store.take_over(dead, self._envelope)
+        for job in jobs:
+            logger.warning("job %s: its worker was lost; the job is %s", job.id, job.state)
+        self._taken_over(jobs)
+        return True
 
     async def _begin_anew(self) -> None:
         """Go on as another worker, since others believe that this one has died."""

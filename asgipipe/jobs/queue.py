@@ -33,13 +33,14 @@ class Consumer(Protocol):
     def room(self) -> int:
         """How many jobs it could begin now; 0 from the moment on in which it drains."""
 
-    async def has_room(self) -> None:
-        """Wait until there is room; return at once when it drains."""
+    async def has_room(self) -> bool:
+        """Wait until there is room, and return True; False as soon as it drains, for good."""
 
     async def take(self) -> int:
         """Claim the next due jobs, as many as there is room for, begin them, and return how many that were.
 
-        Raises UnavailableError when the store cannot be reached; what was claimed all the same is begun by a later call.
+        Raises UnavailableError when the store cannot be reached. What was claimed all the same is begun by a later
+        call.
         """
 
     async def run(self, job_id: str) -> None:
@@ -70,21 +71,23 @@ class BaseJobQueue(ABC):
         if options:
             raise TypeError(f"{type(self).__name__} takes no option {next(iter(options))!r}")
 
-    async def open(self, database: Database) -> None:
+    async def open(self, database: Database) -> None:  # noqa: B027  # a queue may need nothing of the kind
         """Make ready to have jobs added; called when the database is open, also where no jobs are run.
 
         Raises StoreError when the queue cannot work with this database, UnavailableError when it cannot now.
         """
 
-    def on_pending(self, transaction: Transaction, job_id: str, priority: int, due_at: float) -> None:
+    def on_pending(  # noqa: B027  # see above
+        self, transaction: Transaction, job_id: str, priority: int, due_at: float
+    ) -> None:
         """Add what the delivery needs, in the transaction that makes a job pending; called in any thread.
 
-        That is when it is submitted, is to be retried, was handed back, or lost its worker. `due_at` is in seconds since
-        the epoch; the job is not claimed before.
+        That is when it is submitted, is to be retried, was handed back, or lost its worker. `due_at` is in seconds
+        since the epoch; the job is not claimed before.
         """
 
-    def pending(self, due_at: float) -> None:
-        """Learn that this process has made a job pending which is due at `due_at`, and that this is durable."""
+    def pending(self, due_at: float) -> None:  # noqa: B027  # see above
+        """Learn that this process has made a job pending, due at `due_at`, and that this is durable."""
 
     @abstractmethod
     async def start(self, consumer: Consumer) -> None:
@@ -96,7 +99,7 @@ class BaseJobQueue(ABC):
 
     @abstractmethod
     async def stop(self) -> None:
-        """Release everything, also what `open` took; jobs that still ran have been handed back. The database is open."""
+        """Release everything, also what `open` took. Jobs that still ran are handed back; the database is open."""
 
 
 def load_queue(given: object, store_url: str | None, options: dict[str, object]) -> BaseJobQueue:

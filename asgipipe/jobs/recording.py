@@ -32,6 +32,7 @@ _OVERFLOW = 10
 _BATCH = 1000
 _BATCH_BYTES = 4 * 1024 * 1024
 _MAX_MESSAGE = 2000
+_SILENT = "the step failed"
 _DELAYS = (0.05, 5.0)
 """Seconds before the first and, at most, each later attempt to reach a store that cannot be written."""
 _LOOK = 0.1
@@ -49,7 +50,8 @@ class Recording:
     event loop that does neither may tell ten times as many; beyond, it gets a RunError.
 
     `on_stale` is called, once, when the attempt turns out to be no longer the job's. What is told after that, or after
-    `take`, is not heard: it comes from threads that were left behind.
+    `take`, is not heard: it comes from threads that were left behind. With `error_messages` off, events do not say what
+    a step raised.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Recording:
         on_stale: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time,
         capacity: int = CAPACITY,
+        error_messages: bool = True,
     ) -> None:
         self._job_id = job.id
         self._attempt = job.attempt
@@ -71,6 +74,7 @@ class Recording:
         self._on_stale = on_stale
         self._clock = clock
         self._capacity = capacity
+        self._error_messages = error_messages
         self._last = job.last_event
         self._waiting: deque[Event] = deque()
         self._bytes = 0
@@ -88,6 +92,8 @@ class Recording:
 
     def __call__(self, event_type: str, step_name: str | None, data: Mapping[str, object]) -> None:
         """Take an event. Raises OutputError for data that has no JSON form, or more than MAX_DELTA bytes of it."""
+        if "error" in data and not self._error_messages:
+            data = {**data, "error": _SILENT}
         body = _dump(event_type, step_name, data)
         with self._changed:
             if self._full():
@@ -206,9 +212,11 @@ class Recording:
         return False
 
     def _complain(self, error: Exception, delay: float) -> None:
+        if delay > _DELAYS[0]:
+            return
         if not isinstance(error, HTTPError):
             logger.error("job %s: its events cannot be stored", self._job_id, exc_info=error)
-        elif delay == _DELAYS[0]:
+        else:
             logger.warning("job %s: its events cannot be stored, which is tried again: %s", self._job_id, error)
 
     async def _sleep(self, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """What is said about jobs and their events, and how it is written as JSON."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from pydantic_core import from_json, to_json
@@ -137,27 +137,34 @@ class Event:
     step_name: str | None
     at: float
     data: bytes
+    _open: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def terminal(self) -> bool:
         return self.type in _TERMINAL
 
     def as_json(self, *, also: bytes = b"") -> bytes:
-        """Return the event as the HTTP contract has it; `also` are further members, with a comma before them."""
-        job = self.job_id.encode()
-        return (
-            b'{"id":%d,"event_type":"%b","job_id":"%b","run_id":"%b","timestamp":"%b","step_name":%b,"data":%b%b}'
-            % (
-                self.id,
-                self.type.encode(),
-                job,
-                job,
-                timestamp(self.at).encode(),
-                to_json(self.step_name),
-                self.data,
-                also,
+        """Return the event as the HTTP contract has it; `also` are further members, with a comma before them.
+
+        It is written once, however many followers there are.
+        """
+        if self._open is None:
+            job = self.job_id.encode()
+            written = (
+                b'{"id":%d,"event_type":"%b","job_id":"%b","run_id":"%b","timestamp":"%b","step_name":%b,"data":%b'
+                % (
+                    self.id,
+                    self.type.encode(),
+                    job,
+                    job,
+                    timestamp(self.at).encode(),
+                    to_json(self.step_name),
+                    self.data,
+                )
             )
-        )
+            object.__setattr__(self, "_open", written)
+            return b"%b%b}" % (written, also)
+        return b"%b%b}" % (self._open, also)
 
 
 def timestamp(seconds: float) -> str:

@@ -143,7 +143,8 @@ class JobStore:
 
     async def owned(self, owner: int) -> list[Job]:
         """Return what `owner` runs: also what it claimed without having been told so."""
-        sql = f"SELECT {COLUMNS} FROM jobs WHERE deployment = ? AND state = 'running' AND owner = ? ORDER BY id"  # noqa: S608  # constants
+        where = "deployment = ? AND state = 'running' AND owner = ?"
+        sql = f"SELECT {COLUMNS} FROM jobs WHERE {where} ORDER BY id"  # noqa: S608  # constants
         rows = await self._database.read(lambda transaction: transaction.rows(sql, self._deployment, owner))
         return [job_of(row) for row in rows]
 
@@ -152,14 +153,11 @@ class JobStore:
         return await self._database.read(self._next_due)
 
     def _next_due(self, transaction: Transaction) -> float | None:
-        if transaction.row(
-            "SELECT 1 FROM jobs WHERE deployment = ? AND state = 'pending' AND delayed = 0 LIMIT 1", self._deployment
-        ):
+        ready = "SELECT 1 FROM jobs WHERE deployment = ? AND state = 'pending' AND delayed = 0 LIMIT 1"
+        if transaction.row(ready, self._deployment) is not None:
             return self._clock()
-        row = transaction.row(
-            "SELECT due_at FROM jobs WHERE deployment = ? AND state = 'pending' AND delayed = 1 ORDER BY due_at LIMIT 1",
-            self._deployment,
-        )
+        waiting = "SELECT due_at FROM jobs WHERE deployment = ? AND state = 'pending' AND delayed = 1"
+        row = transaction.row(f"{waiting} ORDER BY due_at LIMIT 1", self._deployment)
         return None if row is None else float(row[0] or 0)
 
     async def owners(self) -> set[int]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from asgipipe.errors import ConflictError, NotFoundError
+from asgipipe.jobs.keys import release_all
 from asgipipe.jobs.records import CANCELED, INTERRUPTED, TERMINAL_EVENTS, Event, Job, JobOptions, canceled_message
 from asgipipe.jobs.rows import COLUMNS, StaleAttemptError, added, check_numbers, found, job_of, locking, moved, record
 from asgipipe.jobs.states import JobState
@@ -97,7 +98,7 @@ class Transitions:
 
     def append(self, transaction: Transaction, job_id: str, attempt: int, addition: Addition) -> None:
         row = transaction.row(
-            "SELECT first_event, last_event FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'"
+            "SELECT first_event, last_event FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'"  # noqa: S608  # constants
             + locking(transaction),
             job_id,
             attempt,
@@ -139,8 +140,7 @@ class Transitions:
         events: Sequence[Event],
     ) -> Job:
         job = self._attempt(transaction, job_id, attempt)
-        last = events[-1].id if events else job.last_event
-        if job.state is JobState.PENDING and job.due_at == due_at and job.last_event == last:
+        if job.state is JobState.PENDING and job.due_at == due_at and events and events[-1].id == job.last_event:
             return job
         # One that is to be cancelled is due at once, so that somebody sees to that.
         due_at = min(due_at, self._clock()) if job.cancel_requested else due_at
@@ -156,7 +156,7 @@ class Transitions:
     # What comes from outside
 
     def take_over(self, transaction: Transaction, worker: int, envelope: Envelope) -> list[Job]:
-        keys.release_all(transaction, self._deployment, worker)
+        release_all(transaction, self._deployment, worker)
         rows = transaction.rows(
             f"SELECT {COLUMNS} FROM jobs WHERE deployment = ? AND state = 'running' AND owner = ?"  # noqa: S608  # constants
             f" ORDER BY id LIMIT ?{locking(transaction, skip=True)}",

@@ -60,9 +60,10 @@ class Worker:
             return 0
         return max(0, self.concurrency - len(self._tasks) - self._left_behind - self._claiming)
 
-    async def has_room(self) -> None:
+    async def has_room(self) -> bool:
         while not self.room and not self.draining:
             await self._change()
+        return not self.draining
 
     async def take(self) -> int:
         begun = await self._adopt()
@@ -75,8 +76,7 @@ class Worker:
 
     async def run(self, job_id: str) -> None:
         await self._adopt()
-        await self.has_room()
-        if self.room and job_id not in self._tasks:
+        if await self.has_room() and job_id not in self._tasks:
             with self._claim(1):
                 job = await self._means.store.claim_one(self.owner, job_id)
             await self._begin([] if job is None else [job])
@@ -129,17 +129,17 @@ class Worker:
         """Hand back every job that runs, and cancel its run; what cannot be handed back is taken over by others."""
         self.drain()
         attempts = tuple(self._attempts.values())
-        async with asyncio.timeout(_HAND_BACK_TIME):
-            results = await asyncio.gather(*(attempt.hand_back() for attempt in attempts), return_exceptions=True)
-        for attempt, result in zip(attempts, results, strict=True):
-            if isinstance(result, BaseException):
-                logger.warning("job %s could not be handed back: %s", attempt.job.id, result)
-        self._means.hub.close([attempt.job.id for attempt in attempts])
+        try:
+            async with asyncio.timeout(_HAND_BACK_TIME):
+                await asyncio.gather(*(attempt.hand_back() for attempt in attempts))
+        except TimeoutError:
+            logger.warning("the store did not take back in time some of the jobs that ran here")
+        finally:
+            self._means.hub.close([attempt.job.id for attempt in attempts])
 
     async def stop(self) -> None:
         """Hand back what runs, give the runs a moment to end, and leave behind what does not."""
-        with contextlib.suppress(TimeoutError):
-            await self.hand_back()
+        await self.hand_back()
         tasks = tuple(self._tasks.values())
         for last in (False, True):
             if tasks:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from asgipipe.errors import OutsideRunError, RunCanceled
 from asgipipe.logs import id_sources
 from asgipipe.pipelines.memory import Scope, StepMemory
+from asgipipe.pipelines.observer import RunObserver, StepRecord, checked_metadata
 
 if TYPE_CHECKING:
     from asgipipe.pipelines.executor import Call, ThreadExecutor
@@ -63,7 +64,8 @@ class Run:
     seconds of the monotonic clock, `timeout` in seconds from the start. `abandoned` is True while threads still work on
     a run that nobody waits for; `on_thread_end` is then called when the last of them has ended.
 
-    A listener that was told too much sets `room`: async code that tells it more awaits that first.
+    A listener that was told too much sets `room`: async code that tells it more awaits that first. `observer`, when
+    there is one, looks on at the steps.
     """
 
     # Defaults live in the class: a run that needs none of them pays for none of them.
@@ -82,6 +84,7 @@ class Run:
     memory: StepMemory | None = None
     parameters_json = b"{}"
     room: Callable[[], Awaitable[None]] | None = None
+    observer: RunObserver | None = None
     _cancelled: threading.Event | None = None
     _changed: threading.Condition | None = None
 
@@ -240,11 +243,12 @@ def _wake_threadsafe(loop: asyncio.AbstractEventLoop, waiter: "asyncio.Future[No
 class StepContext:
     """A running step's view of its run; `step_name` is None in the body of the pipeline itself."""
 
-    __slots__ = ("run", "step_name")
+    __slots__ = ("_record", "run", "step_name")
 
-    def __init__(self, run: Run, step_name: str | None) -> None:
+    def __init__(self, run: Run, step_name: str | None, record: StepRecord | None = None) -> None:
         self.run = run
         self.step_name = step_name
+        self._record = record
 
     @property
     def run_id(self) -> str:
@@ -281,14 +285,29 @@ class StepContext:
             data = {"fraction": float(fraction), "message": message, "step_name": self.step_name}
             self.run.listener("progress", self.step_name, data)
 
+    def add_metadata(self, data: Mapping[str, object]) -> None:
+        """Have `data` recorded with the step, or with the run in the body of the pipeline, where metadata is captured.
+
+        It is laid over what was added before. Raises ValueError for what JSON cannot hold, and beyond 64 KiB of it.
+        """
+        if self._record is not None:
+            self._record.metadata = checked_metadata(self._record.metadata, data)
+        elif self.run.observer is not None and self.step_name is None:
+            self.run.observer.add_metadata(data)
+        else:
+            checked_metadata(None, data)
+
     def emit(self, delta: object) -> None:
         """Send a piece of output to whoever follows the run, as an `output_delta` event; `delta` needs a JSON form."""
         if self.run.listener is not None:
             self.run.listener("output_delta", self.step_name, {"delta": delta})
 
 
-current: ContextVar[tuple[Run, str | None] | None] = ContextVar("asgipipe_step", default=None)
-"""The run and the name of the step that is running here: a pair, because every step sets it and few ever look."""
+Here = tuple[Run, str | None] | tuple[Run, str | None, StepRecord]
+"""A run, the name of a step, and what is recorded of it: a tuple, because every step makes one and few ever look."""
+
+current: ContextVar[Here | None] = ContextVar("asgipipe_step", default=None)
+"""The run and the step that is running here."""
 
 
 def _run_id() -> str | None:

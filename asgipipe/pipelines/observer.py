@@ -37,7 +37,7 @@ class StepRecord:
 class RunObserver(ABC):
     """What a run tells about its steps, in the thread where it happens.
 
-    Where a future is returned, the step does not end before it is done; steps that cannot wait go on.
+    Where `step_ended` returns a future, the step does not end before that is done; steps that cannot wait go on.
     """
 
     @abstractmethod
@@ -47,7 +47,11 @@ class RunObserver(ABC):
     def step_ended(self, record: StepRecord, step: "Step[..., object]", value: object) -> "Future[None] | None": ...
 
     @abstractmethod
-    def step_failed(self, record: StepRecord, error: BaseException) -> "Future[None] | None": ...
+    def step_failed(self, record: StepRecord, error: BaseException) -> None: ...
+
+    @abstractmethod
+    def step_restored(self, step: "Step[..., object]", value: object) -> None:
+        """Take a step that was not run, because its result is known from an attempt before."""
 
     @abstractmethod
     def add_metadata(self, data: Mapping[str, object]) -> None:

@@ -177,7 +177,7 @@ class Pipeline(Generic[P, R_co]):
 
         `settings` are laid over those of the decorator, and a `capture` with a mode replaces the one below it.
         """
-        apart = ("self", "settings", "capture")
+        apart = ("self", "settings", "capture", "apart")
         given = {key: value for key, value in locals().items() if key not in apart and value is not None}
         layers = self.settings_layers + _layers("with_options", settings, capture)
         return self._copy(self.function, replace(self.options, **given), layers)

@@ -16,6 +16,7 @@ from asgipipe.pipelines.memory import Place, scope
 from asgipipe.pipelines.stream import is_text, item_type, joined
 
 if TYPE_CHECKING:
+    from asgipipe.pipelines.observer import RunObserver, StepRecord
     from asgipipe.pipelines.outputs import OutputShape
     from asgipipe.pipelines.results import ResultCodec
 
@@ -159,6 +160,8 @@ class Step(Generic[P, R_co]):
         if self._plain_sync and run.listener is None and run.memory is None:
             if run.cancel_reason is not None:
                 run.checkpoint()
+            if run.observer is not None:
+                return cast(R_co, self._observed(run, run.observer, self.function, *args, **kwargs))
             token = current.set((run, self.name))
             try:
                 return self.function(*args, **kwargs)
@@ -220,6 +223,8 @@ class Step(Generic[P, R_co]):
         run.checkpoint()
         recalled = place.recall(self.codec, args, kwargs)
         if recalled is not None:
+            if run.observer is not None:
+                run.observer.step_restored(cast("Step[..., object]", self), recalled[0])
             return recalled[0]
         token = scope.set(place)
         try:
@@ -244,6 +249,8 @@ class Step(Generic[P, R_co]):
         run.checkpoint()
         recalled = place.recall(self.codec, args, kwargs)
         if recalled is not None:
+            if run.observer is not None:
+                run.observer.step_restored(cast("Step[..., object]", self), recalled[0])
             return recalled[0]
         token = scope.set(place)
         try:
@@ -277,11 +284,31 @@ class Step(Generic[P, R_co]):
 
     def _call_sync(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         run.checkpoint()
+        if run.observer is not None:
+            return self._observed(run, run.observer, self._attempt_sync, run, args, kwargs)
         token = current.set((run, self.name))
         try:
             return self._attempt_sync(run, args, kwargs)
         finally:
             current.reset(token)
+
+    def _observed(
+        self, run: Run, observer: "RunObserver", call: Callable[..., object], *args: object, **kwargs: object
+    ) -> object:
+        """Make a call that is the step, and tell about it."""
+        record = observer.step_began(cast("Step[..., object]", self))
+        token = current.set((run, self.name, record))
+        try:
+            value = call(*args, **kwargs)
+        except BaseException as error:
+            observer.step_failed(record, error)
+            raise
+        finally:
+            current.reset(token)
+        pause = observer.step_ended(record, cast("Step[..., object]", self), value)
+        if pause is not None and _get_running_loop() is not run.loop:  # where nobody can wait, nobody does
+            run.wait_until_kept(pause)
+        return value
 
     def _attempt_sync(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         if not self._plain and _get_running_loop() is run.loop:  # a loop of the user's own may block
@@ -326,8 +353,11 @@ class Step(Generic[P, R_co]):
     async def _execute(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         if run.cancel_reason is not None:
             run.checkpoint()
-        token = current.set((run, self.name))
+        record = None if run.observer is None else run.observer.step_began(cast("Step[..., object]", self))
+        token = current.set((run, self.name) if record is None else (run, self.name, record))
         try:
+            if record is not None:
+                return await self._observe(run, record, args, kwargs)
             if self._plain_async and run.listener is None:
                 return await self.function(*args, **kwargs)  # type: ignore[arg-type,misc]  # checked by __call__
             return await self._attempt_async(run, args, kwargs)
@@ -336,6 +366,25 @@ class Step(Generic[P, R_co]):
             raise StepExitError(self.name, error) from error
         finally:
             current.reset(token)
+
+    async def _observe(
+        self, run: Run, record: "StepRecord", args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
+        """Execute the step and tell about it."""
+        observer = run.observer
+        assert observer is not None
+        try:
+            if self._plain_async and run.listener is None:
+                value: object = await self.function(*args, **kwargs)  # type: ignore[arg-type,misc]  # checked by __call__
+            else:
+                value = await self._attempt_async(run, args, kwargs)
+        except BaseException as error:
+            observer.step_failed(record, error)
+            raise
+        pause = observer.step_ended(record, cast("Step[..., object]", self), value)
+        if pause is not None:
+            await asyncio.wrap_future(pause)
+        return value
 
     async def _attempt_async(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         for attempt in range(1, self.retries + 2):
@@ -378,6 +427,9 @@ class Step(Generic[P, R_co]):
             run.listener(event_type, self.name, data)
 
     def announce_failure(self, run: Run, attempt: int, error: BaseException) -> None:
+        here = current.get()
+        if here is not None and len(here) == 3 and attempt <= self.retries:
+            here[2].attempt = attempt + 1
         if run.listener is not None:
             from asgipipe.pipelines.execution import message_of
 
@@ -423,20 +475,30 @@ class StreamCall(Awaitable[object]):
         if self._place is not None:
             self._place.forget()  # whoever takes the items one by one may stop before the last
         items = cast("AsyncGenerator[object, None]", step.function(*self._args, **self._kwargs))
+        record = None if run.observer is None else run.observer.step_began(step)
+        collected: list[object] = []
         step.announce(run, "step_started", {"attempt": 1})
         try:
             async for item in items:
                 run.checkpoint()
                 step.announce(run, "output_delta", {"delta": item})
+                if record is not None:
+                    collected.append(item)
                 if run.room is not None:
                     await run.room()
                 yield item
         except Exception as error:  # boundary: whatever the step raised is told, then passed on
             step.announce_failure(run, step.retries + 1, error)
+            if run.observer is not None and record is not None:
+                run.observer.step_failed(record, error)
             raise
         finally:
             await items.aclose()
         step.announce(run, "step_completed", {"attempt": 1})
+        if run.observer is not None and record is not None:
+            pause = run.observer.step_ended(record, step, joined(collected, step.text))
+            if pause is not None:
+                await asyncio.wrap_future(pause)
 
 
 def drain(items: Generator[object, None, None], run: Run, text: bool, step_name: str | None) -> object:

@@ -255,7 +255,7 @@ class BaseDeploymentAppRunner(ABC):
             endpoints,
             sockets=sockets,
             key_needed=self.key_needed,
-            dashboard=self._dashboard(served.path for served in (*endpoints, *sockets)),
+            dashboard=self._dashboard([*(row.path for row in endpoints), *(socket.path for socket in sockets)]),
             dashboard_root=self.settings.root_url_path,
         )
 

@@ -78,7 +78,11 @@ class Deployment:
         given = self.settings.metrics_directory
         self.metrics = Metrics(self.name, Path(given) if given else metrics_directory)
         self.service = self._service()
-        self.lifecycle = Lifecycle(self._resources, self.service.cancel_all)
+        jobs = self.service.jobs
+        self.lifecycle = Lifecycle(
+            self._resources, self.service.cancel_all, on_drain=jobs.drain, on_abandon=jobs.hand_back
+        )
+        jobs.on_begin, jobs.on_end = self.lifecycle.job_began, self.lifecycle.job_ended
         self.app_runner = self._app_runner(source_root)
         self._startup_hook = self._hook("startup_hook")
         self._shutdown_hook = self._hook("shutdown_hook")
@@ -169,12 +173,15 @@ class Deployment:
         stack.callback(self.executor.stop)
         self.metrics.open()
         stack.callback(self.metrics.close)
+        stack.push_async_callback(self.service.store.close)
         state = await stack.enter_async_context(self.app_runner.lifespan())
         stack.push_async_callback(self.service.stop)
         await self.service.start()
         if self._startup_hook is not None:
             await self._startup_hook()
         stack.push_async_callback(self._run_shutdown_hook)
+        stack.push_async_callback(self.service.jobs.stop)
+        await self.service.jobs.start()
         logger.info("deployment %s started in process %d", self.name, os.getpid())
         return state
 

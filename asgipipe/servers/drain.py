@@ -116,6 +116,7 @@ class Drain:
         self.cut = self.cut or self._in_flight() > 0
         if self._task is not None:
             self._task.cancel()
+        self._task = asyncio.get_running_loop().create_task(self._abandon())
         self._pass_on(number)
 
     async def _drain(self, number: int) -> None:
@@ -130,9 +131,12 @@ class Drain:
             logger.warning("%d still in flight after %g s: cancelled", self._in_flight(), self.timeout)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ABANDON_TIME):
-                    await asyncio.gather(*(lifecycle.abandon() for lifecycle in self._lifecycles))
+                    await self._abandon()
                     await asyncio.gather(*(lifecycle.drained() for lifecycle in self._lifecycles))
         self._pass_on(number)
+
+    async def _abandon(self) -> None:
+        await asyncio.gather(*(lifecycle.abandon() for lifecycle in self._lifecycles))
 
     def _in_flight(self) -> int:
         return sum(lifecycle.active for lifecycle in self._lifecycles)

@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -87,8 +88,12 @@ class _Config(uvicorn.Config):
         self._options = options
         self.protocol = bounded_protocol(options.limits)
         others = {name: value for name, value in options.uvicorn.items() if name not in _HANDLED_HERE}
-        websocket = {"ws": bounded_websocket(options.limits), "ws_max_size": options.limits.max_message_size}
-        defaults = {"access_log": False} | websocket | others
+        limits = options.limits
+        ours: dict[str, Any] = {  # uvicorn's own arguments, each of a type of its own
+            "access_log": False,
+            "ws": bounded_websocket(limits),
+            "ws_max_size": limits.max_message_size,
+        }
         super().__init__(
             application,
             interface="asgi3",
@@ -97,7 +102,7 @@ class _Config(uvicorn.Config):
             server_header=False,
             workers=1,
             timeout_graceful_shutdown=round(options.drain_timeout),
-            **defaults,
+            **(ours | others),
         )
 
     def configure_logging(self) -> None:

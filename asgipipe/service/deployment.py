@@ -5,6 +5,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic, time
 from typing import cast
 
@@ -12,15 +13,21 @@ from pydantic import BaseModel, ConfigDict
 
 from asgipipe.errors import StartupError
 from asgipipe.identifiers import uuid7
+from asgipipe.jobs.local import Jobs
 from asgipipe.pipelines.context import Environment, EventListener, Run, Status
 from asgipipe.pipelines.deadlines import Deadlines
 from asgipipe.pipelines.execution import TIMEOUT, Execution, message_of, traceback_of
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.pipelines.memory import StepMemory
 from asgipipe.pipelines.pipeline import Pipeline
+from asgipipe.service.envelope import EnvelopeWriter
 from asgipipe.service.hooks import call_hook, load_hook, require_arguments, with_argument
 from asgipipe.service.metrics import Metrics, RunStatus
 from asgipipe.settings import DeploymentSettings
+from asgipipe.stores.lazy import LazyDatabase
+from asgipipe.stores.registry import database
+from asgipipe.tracking.capture import RunCapture
+from asgipipe.tracking.recorder import Recorder
 
 logger = logging.getLogger("asgipipe")
 
@@ -54,6 +61,9 @@ class BaseDeploymentService(ABC):
     A service of your own (`deployment_service_class`) subclasses this, or DeploymentService below to change a part of
     what it does. All methods are called on the event loop of the deployment. `options` are the
     `deployment_service_kwargs`.
+
+    `jobs` are the runs that are accepted now and executed later, by `invoke`; `store` is the database of everything
+    that is kept. Both are started and stopped with the deployment.
     """
 
     def __init__(
@@ -73,6 +83,17 @@ class BaseDeploymentService(ABC):
         self.deployment = deployment
         self.executor = executor
         self.metrics = metrics
+        self.envelopes = EnvelopeWriter(deployment, error_messages=settings.error_messages)
+        self.store = LazyDatabase(partial(database, settings.store_url))
+        self.jobs = Jobs(
+            settings,
+            pipeline.contract,
+            self.store,
+            deployment=deployment.id,
+            invoke=self.invoke,
+            cancel=self.cancel,
+            envelopes=self.envelopes,
+        )
         self.started_at = time()
         self.health_checks: list[HealthCheck] = []
 
@@ -96,12 +117,13 @@ class BaseDeploymentService(ABC):
         memory: StepMemory | None = None,
         capture: bytes | None = None,
         background: bool = False,
+        attempt: int = 1,
     ) -> Run:
         """Run the pipeline once with validated parameters and return what came of it.
 
         `timeout` is in seconds and can only shorten `request_timeout`, or, in the `background`, `job_timeout`. Steps
-        that `memory` knows are not run again. `capture` is the request's `capture_override`, as JSON. Raises nothing of
-        the pipeline's: a run that fails is returned too.
+        that `memory` knows are not run again. `capture` is the request's `capture_override`, as JSON; `attempt` is
+        recorded. Raises nothing of the pipeline's: a run that fails is returned too.
         """
 
     @abstractmethod
@@ -149,6 +171,19 @@ class DeploymentService(BaseDeploymentService):
         require_arguments(self._on_cleanup, "on_cleanup", given.on_cleanup_kwargs, argument=True)
         self._runs: dict[str, Run] = {}
         self._environment = Environment(executor, deployment)
+        self._recorder = Recorder(
+            settings,
+            self._environment,
+            self.store,
+            deployment=deployment.id,
+            pipeline=pipeline.name,
+            metadata={
+                "deployment_name": deployment.name,
+                "snapshot_id": deployment.snapshot_id,
+                "snapshot_name": deployment.snapshot_name,
+            },
+        )
+        self._observes = self._recorder.plan is not None
         self._deadlines = Deadlines(self._runs.values, _expire)
         self._timeout = _NO_LIMIT if settings.request_timeout is None else settings.request_timeout
         self._job_timeout = _NO_LIMIT if settings.job_timeout is None else settings.job_timeout
@@ -158,6 +193,7 @@ class DeploymentService(BaseDeploymentService):
 
     async def start(self) -> None:
         self.started_at = time()
+        self._recorder.start()
         if self._on_init is not None:
             self._environment.state = await call_hook(
                 self._on_init,
@@ -172,6 +208,10 @@ class DeploymentService(BaseDeploymentService):
     async def stop(self) -> None:
         self.cancel_all("the deployment is stopping")
         self._deadlines.close()
+        await self._clean_up()
+        await self._recorder.stop()
+
+    async def _clean_up(self) -> None:
         if self._on_cleanup is None or not self._initialised:
             return
         self._initialised = False
@@ -200,11 +240,15 @@ class DeploymentService(BaseDeploymentService):
         memory: StepMemory | None = None,
         capture: bytes | None = None,
         background: bool = False,
+        attempt: int = 1,
     ) -> Run:
         now = time()
         run = Run(run_id or uuid7(), run_name or self._default_name(now), parameters, self._environment, listener)
         if memory is not None:
             run.memory = memory
+        captured: RunCapture | None = None
+        if self._observes or capture is not None or listener is not None:
+            captured = self._recorder.begin(run, now, capture, attempt=attempt, repeatable=background)
         started = monotonic()
         self._runs[run.id] = run
         longest = self._job_timeout if background else self._timeout
@@ -229,6 +273,9 @@ class DeploymentService(BaseDeploymentService):
             else:
                 self.metrics.run_finished(_METRIC_STATUS[run.status], seconds, now + seconds)
                 self._log(run)
+            written = None if captured is None else self._recorder.end(captured, seconds)
+        if written is not None:
+            await asyncio.wrap_future(written)
         return run
 
     def cancel(self, run_id: str, reason: str) -> bool:

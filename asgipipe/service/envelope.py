@@ -1,10 +1,15 @@
 """The answer of a run, written straight to bytes."""
 
+from typing import TYPE_CHECKING
+
 from pydantic_core import to_json
 
+from asgipipe.jobs.records import Job
 from asgipipe.pipelines.context import Run, Status
 from asgipipe.pipelines.execution import message_of
-from asgipipe.service.deployment import DeploymentResponse
+
+if TYPE_CHECKING:
+    from asgipipe.service.deployment import DeploymentResponse
 
 _SILENT = "the pipeline failed"
 
@@ -12,7 +17,7 @@ _SILENT = "the pipeline failed"
 class EnvelopeWriter:
     """Writes envelopes; what is the same for every run of the deployment is made once."""
 
-    def __init__(self, deployment: DeploymentResponse, *, error_messages: bool) -> None:
+    def __init__(self, deployment: "DeploymentResponse", *, error_messages: bool) -> None:
         self._error_messages = error_messages
         same = {
             "deployment_id": deployment.id,
@@ -38,11 +43,27 @@ class EnvelopeWriter:
                 to_json(run.name),
                 b',"parameters_used":',
                 run.parameters_json,
-                b'},"error":null}' if outputs is not None else b'},"error":%b}' % to_json(self._message(run)),
+                b'},"error":null}' if outputs is not None else b'},"error":%b}' % to_json(self.message(run)),
             )
         )
 
-    def _message(self, run: Run) -> str:
+    def unfinished(self, job: Job, error: str, execution_time: float = 0.0) -> bytes:
+        """Return the envelope of a job that ended without a run, or whose run is lost; may be called in any thread."""
+        return b"".join(
+            (
+                b'{"success":false,"outputs":null,"execution_time":%.6f' % execution_time,
+                self._metadata,
+                job.id.encode(),
+                b'","run_name":',
+                to_json(job.run_name),
+                b',"parameters_used":',
+                job.parameters,
+                b'},"error":%b}' % to_json(error),
+            )
+        )
+
+    def message(self, run: Run) -> str:
+        """Return the `error` of a run that did not complete."""
         if run.status is Status.FAILED and not self._error_messages:
             return _SILENT
         return message_of(run.error)

@@ -131,8 +131,10 @@ class CapturePolicy(Section):
         description="When it is written: memory never, async in the background, sync before the step ends. "
         "Null is what the mode says.",
     )
-    flush_on_step_end: Switch = Field(
-        default=False, description="Whether a step ends only when all that was recorded until then is written."
+    flush_on_step_end: Switch | None = Field(
+        default=None,
+        description="Whether a step ends only when all that was recorded until then is written. Null is what the mode "
+        "says.",
     )
 
     @classmethod
@@ -201,7 +203,7 @@ def _writing_conflicts(policy: CapturePolicy) -> list[Conflict]:
         conflicts.append((("persistence",), "errors_only writes nothing before the run has failed"))
     if mode is CaptureMode.BATCH and persistence is Persistence.ASYNC:
         conflicts.append((("persistence",), "BATCH writes before each step ends; REALTIME writes in the background"))
-    if mode is CaptureMode.BATCH and not waits and "flush_on_step_end" in policy.model_fields_set:
+    if mode is CaptureMode.BATCH and waits is False:
         conflicts.append((("flush_on_step_end",), "BATCH writes before each step ends; REALTIME does not wait"))
     return conflicts
 
@@ -239,4 +241,3 @@ def override_type(*, allowed: bool) -> object:
     if allowed:
         return Annotated[CapturePolicy | None, AfterValidator(_requires_mode)]
     return Annotated[None, BeforeValidator(_forbidden, json_schema_input_type=None)]
-

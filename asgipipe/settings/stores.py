@@ -56,5 +56,5 @@ def shown(value: str | None) -> str | None:
     parts = urlsplit(value)
     user, colon, _ = parts.netloc.rpartition("@")[0].partition(":")
     if not colon:
-        return value
+        return value.partition("?")[0]  # where a password may stand as well
     return parts._replace(netloc=f"{user}:{MASK}@{parts.netloc.rpartition('@')[2]}", query="").geturl()

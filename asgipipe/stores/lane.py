@@ -156,7 +156,8 @@ class Hand:
 
     def do(self, tickets: Tickets) -> list[Outcome]:
         """Do operations, and return what came of each: every result is durable."""
-        deadline = self._clock() + self._patience
+        # Patience is for what begins: whoever comes while it lasts is not kept waiting as long once more.
+        deadline = self._clock() + (self._patience if self.failing is None else 0)
         try:
             return self._persist(tickets, deadline)
         except Failed as failed:
@@ -185,12 +186,15 @@ class Hand:
     def _persist(self, tickets: Tickets, deadline: float) -> list[Outcome]:
         """Do operations in one transaction, again while that may help."""
         while True:
+            connected = self._connection is not None
             try:
                 outcomes = self._together(tickets)
             except Exception as error:  # boundary: the driver's errors and those of operations; nothing ends the thread
                 diagnosis = self._diagnose(error)
                 self._recover(diagnosis)
-                if diagnosis.remedy is not Remedy.AGAIN or self._clock() >= deadline:
+                # That an old connection broke says little: it may have been so for long, without anybody using it.
+                late = self._clock() >= deadline and not (connected and diagnosis.replace)
+                if diagnosis.remedy is not Remedy.AGAIN or late:
                     self._report_failure(error, diagnosis)
                     raise Failed(diagnosis) from error
                 time.sleep(_PAUSE)

@@ -211,7 +211,7 @@ def plain(subject: Subject) -> Settings:
 
 def full(subject: Subject) -> Settings:
     """Custom endpoints, no key."""
-    return {"custom_endpoints": endpoints(subject), "app_title": "Conformance"}
+    return {"custom_endpoints": endpoints(subject), "app_title": "Conformance", "store_url": "memory:"}
 
 
 def keyed(subject: Subject) -> Settings:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgipipe.errors import StoreError
+from asgipipe.settings.stores import MEMORY, is_postgresql
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -118,14 +119,19 @@ class RemoteFolder(ArtifactFiles):
         return f"{self._root.rstrip('/')}/{name[:2]}/{name}.json"
 
 
-def artifact_files(url: str | None, beside: Path | None) -> ArtifactFiles | None:
-    """Return the files of an `artifact_url`; without one the folder `artifacts` beside the store's file, if it has one.
+def keeps_files(artifact_url: str | None, store_url: str | None) -> bool:
+    """Say whether large payloads are kept in files: PostgreSQL and memory keep them themselves unless told where."""
+    return artifact_url is not None or not (store_url == MEMORY or is_postgresql(store_url or ""))
+
+
+def artifact_files(artifact_url: str | None, place: str) -> ArtifactFiles:
+    """Return the files of an `artifact_url`; without one the folder `artifacts` beside the store's file, its `place`.
 
     Raises StoreError when what a URL needs is not installed.
     """
-    if url is None:
-        return None if beside is None else Folder(beside.parent / "artifacts")
-    return RemoteFolder(url) if "://" in url else Folder(Path(url).expanduser().absolute())
+    if artifact_url is None:
+        return Folder(Path(place).parent / "artifacts")
+    return RemoteFolder(artifact_url) if "://" in artifact_url else Folder(Path(artifact_url).expanduser().absolute())
 
 
 def _file_system(url: str) -> "tuple[AbstractFileSystem, str]":

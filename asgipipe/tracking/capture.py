@@ -100,6 +100,11 @@ class RunCapture(RunObserver):
         self._held = 0
         self._metadata: dict[str, object] | None = None
 
+    @property
+    def is_quiet(self) -> bool:
+        """True when nothing has come since the last part, but for steps that run."""
+        return not (self._steps or self._logs)
+
     # Steps
 
     def step_began(self, step: "Step[..., object]") -> StepRecord:
@@ -113,10 +118,10 @@ class RunCapture(RunObserver):
             self._size += len(outputs)
         return self._keep(record, "completed")
 
-    def step_failed(self, record: StepRecord, error: BaseException) -> "Future[None] | None":
-        record.error = message_of(error)
+    def step_failed(self, record: StepRecord, error: BaseException) -> None:
+        record.error = message_of(error).replace("\0", "\\x00")
         canceled = isinstance(error, RunCanceled) or self._run.cancel_reason is not None
-        return self._keep(record, "canceled" if canceled else "failed")
+        self._keep(record, "canceled" if canceled else "failed")
 
     def step_restored(self, step: "Step[..., object]", value: object) -> None:
         """Take a step whose result was remembered from an attempt before."""
@@ -226,13 +231,13 @@ class RunCapture(RunObserver):
             run.id,
             subject.deployment,
             subject.pipeline,
-            run.name,
+            run.name.replace("\0", "\\x00"),  # which PostgreSQL's texts cannot hold
             self._attempt,
             status,
             self.at,
             completed,
             seconds,
-            error,
+            None if error is None else error.replace("\0", "\\x00"),
             parameters,
             outputs,
             self._run_metadata() if plan.metadata else None,

@@ -46,7 +46,7 @@ def plan_of(policy: CapturePolicy) -> Plan | None:
     if not policy.records:
         return None
     mode = policy.mode
-    waits = mode is CaptureMode.BATCH or policy.persistence is Persistence.SYNC or policy.flush_on_step_end
+    waits = mode is CaptureMode.BATCH or policy.persistence is Persistence.SYNC or bool(policy.flush_on_step_end)
     if mode is CaptureMode.CUSTOM:
         logs = _LOG_LEVELS[policy.logs or CapturedLogs.NONE]
         return Plan(mode.value, bool(policy.payloads), bool(policy.metadata), logs, waits)

@@ -16,12 +16,15 @@ RUN = 0
 
 @dataclass(frozen=True, slots=True)
 class RecordedArtifact:
-    """A payload in a file of its own: `parameters` or `outputs`, `size` bytes of JSON."""
+    """A payload apart from its row: `parameters` or `outputs` of a step, or of the run where the number is 0.
+
+    `size` is in bytes of JSON; `content_hash` names its file.
+    """
 
     step_number: int
     name: str
     size: int
-    content_hash: str
+    content_hash: str | None
 
     @classmethod
     def of(cls, row: Row) -> Self:
@@ -92,7 +95,8 @@ class RecordedRun:
     """A run; the list of runs has it without payloads, metadata and parts.
 
     Times are in seconds, since the epoch and of duration; `parameters`, `outputs` and `metadata` are JSON. A payload
-    that is too large to be shown is None, and among the `artifacts`. `next_log` is the number to read on from.
+    that is too large to be shown is None, and among the `omitted` ones. Where there are more steps or log records,
+    `next_step` and `next_log` are the numbers after which they begin.
     """
 
     id: str
@@ -109,8 +113,9 @@ class RecordedRun:
     outputs: bytes | None
     metadata: bytes | None
     steps: Sequence[RecordedStep] = field(default=())
-    artifacts: Sequence[RecordedArtifact] = field(default=())
     logs: Sequence[RecordedLog] = field(default=())
+    omitted: Sequence[RecordedArtifact] = field(default=())
+    next_step: int | None = None
     next_log: int | None = None
 
     @classmethod
@@ -136,10 +141,7 @@ class RecordedRun:
 
     def as_json(self) -> bytes:
         """Return all that is known."""
-        kept = [
-            {"step_number": one.step_number or None, "name": one.name, "size": one.size, "sha256": one.content_hash}
-            for one in self.artifacts
-        ]
+        omitted = [{"step_number": one.step_number or None, "name": one.name, "size": one.size} for one in self.omitted]
         return _object(
             self._head(),
             {
@@ -147,9 +149,10 @@ class RecordedRun:
                 "outputs": self.outputs,
                 "metadata": self.metadata,
                 "steps": _list(step.as_json() for step in self.steps),
-                "artifacts": to_json(kept),
+                "next_step": to_json(self.next_step),
                 "logs": _list(log.as_json() for log in self.logs),
                 "next_log": to_json(self.next_log),
+                "omitted": to_json(omitted),
             },
         )
 

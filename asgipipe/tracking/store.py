@@ -3,7 +3,7 @@
 Everything written may be written again: a run and its steps replace what was known of them, a log record stands.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from asgipipe.stores.database import Transaction, Value
@@ -116,17 +116,23 @@ def run(transaction: Transaction, deployment: str | None, run_id: str) -> Record
     return None if row is None or deployment not in (None, row[1]) else RecordedRun.of(row)
 
 
-def steps(transaction: Transaction, run_id: str, limit: int) -> list[RecordedStep]:
+def steps(transaction: Transaction, run_id: str, after: int, limit: int) -> list[RecordedStep]:
+    """Return steps after number `after`."""
     sql = (
         "SELECT number, name, status, attempt, started_at, execution_time, error, outputs, metadata "
-        "FROM run_steps WHERE run_id = ? ORDER BY number LIMIT ?"
+        "FROM run_steps WHERE run_id = ? AND number > ? ORDER BY number LIMIT ?"
     )
-    return [RecordedStep.of(row) for row in transaction.rows(sql, run_id, limit)]
+    return [RecordedStep.of(row) for row in transaction.rows(sql, run_id, after, limit)]
 
 
-def artifacts(transaction: Transaction, run_id: str, limit: int) -> list[RecordedArtifact]:
-    sql = "SELECT step_number, name, size, content_hash FROM artifacts WHERE run_id = ? ORDER BY step_number, name LIMIT ?"
-    return [RecordedArtifact.of(row) for row in transaction.rows(sql, run_id, limit)]
+def artifacts(transaction: Transaction, run_id: str, steps: Collection[int]) -> list[RecordedArtifact]:
+    """Return the large payloads of these steps."""
+    first, last = min(steps, default=0), max(steps, default=-1)
+    sql = (
+        "SELECT step_number, name, size, content_hash FROM artifacts "
+        "WHERE run_id = ? AND step_number BETWEEN ? AND ? ORDER BY step_number, name"
+    )
+    return [RecordedArtifact.of(row) for row in transaction.rows(sql, run_id, first, last)]
 
 
 def logs(transaction: Transaction, run_id: str, after: int, limit: int) -> list[RecordedLog]:

@@ -139,5 +139,3 @@ class HeldJobs(BaseJobs):
 
     async def stop(self) -> None:
         return
-
-

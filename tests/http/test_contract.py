@@ -68,7 +68,7 @@ NOT_TYPED = problem(
 OTHER_CHARSET = {**NOT_TYPED, "detail": "JSON is UTF-8 (RFC 8259); send the body in no other charset."}
 TOO_LARGE = problem("body-too-large", "Content Too Large", 413, f"The body may have {LIMIT} bytes at most.")
 NOT_FOUND = problem("not-found", "Not Found", 404, "Nothing is served at this path.")
-BAD_MODE = bad("The query parameter mode can be 'sync'.")
+BAD_MODE = bad("The query parameter mode can be 'sync', 'async' or 'stream'.")
 NO_OBJECT = refused(([], "Input should be an object", "dict_type"))
 NO_NUMBER = refused((["timeout"], "Input should be a valid number", "float_type"))
 NOT_POSITIVE = refused((["timeout"], "Input should be greater than 0", "greater_than"))
@@ -106,9 +106,19 @@ REFUSALS: dict[str, tuple[Ask, dict[str, object]]] = {
         not_json("recursion limit exceeded at line 1 column 215"),
     ),
     "a bad mode": (invoke(GOOD, path="/invoke?mode=later"), BAD_MODE),
-    "a mode of a later release": (invoke(GOOD, path="/invoke?mode=async"), BAD_MODE),
     "an empty mode": (invoke(GOOD, path="/invoke?mode="), BAD_MODE),
-    "two modes": (invoke(GOOD, path="/invoke?mode=sync&mode=sync"), BAD_MODE),
+    "two modes": (
+        invoke(GOOD, path="/invoke?mode=sync&mode=sync"),
+        bad("The query parameter mode can be given once."),
+    ),
+    "a bad priority": (
+        invoke(GOOD, path="/invoke?mode=async&priority=high"),
+        bad("The query parameter priority can be a whole number from -100 to 100."),
+    ),
+    "a bad key": (
+        invoke(GOOD, (b"idempotency-key", b"a key")),
+        bad("An Idempotency-Key has 1 to 255 visible ASCII characters, and is sent once."),
+    ),
     # 404 and 405
     "an unknown path": (Ask("GET", "/nothing"), NOT_FOUND),
     "a known path with a slash": (Ask("GET", "/health/"), NOT_FOUND),

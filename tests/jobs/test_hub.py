@@ -9,6 +9,7 @@ from asgipipe.errors import NotFoundError, UnavailableError
 from asgipipe.jobs.hub import Hub
 from asgipipe.jobs.records import Event, EventPage, Job
 from asgipipe.jobs.states import JobState
+from tests.http.wire import until
 from tests.jobs.claimed import Bench, bench
 
 
@@ -114,8 +115,7 @@ def test_a_follower_of_a_waiting_job_is_told_by_the_database() -> None:
         async with bench() as desk:
             job = await desk.claimed()
             task = asyncio.create_task(followed(desk.hub, job.id))
-            while not desk.hub.followed:
-                await asyncio.sleep(0)
+            await until(lambda: desk.hub.followed)
             await append(desk, job, 1, 2, here=False)
             await finish(desk, job, 3, here=False)
             async with asyncio.timeout(10):
@@ -219,8 +219,7 @@ def test_a_thousand_live_followers_read_the_store_once_each() -> None:
 
             desk.store.events = counted  # type: ignore[method-assign]
             tasks = [asyncio.create_task(followed(desk.hub, job.id)) for _ in range(1000)]
-            while reads < 1000:
-                await asyncio.sleep(0)
+            await until(lambda: reads == 1000)
             for start in range(1, 101, 10):
                 await append(desk, job, start, start + 9)
             await finish(desk, job, 101)
@@ -239,8 +238,7 @@ def test_closing_ends_followers_without_a_terminal_event() -> None:
             one, other = await desk.claimed(), await desk.claimed()
             await append(desk, one, 1, 1)
             tasks = [asyncio.create_task(followed(desk.hub, job.id)) for job in (one, other)]
-            while len(desk.hub.followed) < 2:
-                await asyncio.sleep(0)
+            await until(lambda: len(desk.hub.followed) == 2)
             desk.hub.close([one.id])
             await tasks[0]
             assert not tasks[1].done()
@@ -264,9 +262,7 @@ def test_the_database_is_watched_only_while_somebody_follows() -> None:
             await anext(stream)
             assert len(asyncio.all_tasks() - before) == 1
             await stream.aclose()
-            async with asyncio.timeout(10):
-                while asyncio.all_tasks() - before:
-                    await asyncio.sleep(0)
+            await until(lambda: not asyncio.all_tasks() - before)
 
     asyncio.run(main())
 

@@ -13,6 +13,7 @@ from asgipipe.jobs.records import Job
 from asgipipe.jobs.states import JobState
 from asgipipe.jobs.store import StaleAttemptError
 from asgipipe.pipelines.context import Run, Status
+from tests.http.wire import until
 from tests.jobs.claimed import Bench, bench
 from tests.running import started
 
@@ -20,9 +21,7 @@ from tests.running import started
 def recording(
     desk: Bench, job: Job, *, capacity: int = 10_000, on_stale: Callable[[], object] = lambda: None
 ) -> Recording:
-    return Recording(
-        job, desk.store, desk.hub, asyncio.get_running_loop(), capacity=capacity, on_stale=on_stale
-    )
+    return Recording(job, desk.store, desk.hub, asyncio.get_running_loop(), capacity=capacity, on_stale=on_stale)
 
 
 async def recorded(desk: Bench, job: Job, target: object, *, capacity: int = 10_000) -> Run:
@@ -85,8 +84,7 @@ def test_one_group_is_written_while_the_next_one_gathers() -> None:
             gate = Gate(desk)
             told = recording(desk, await desk.claimed())
             told("log", None, {"message": "0"})
-            while not gate.sizes:
-                await asyncio.sleep(0)
+            await until(lambda: gate.sizes)
             for number in range(1, 100):
                 told("log", None, {"message": str(number)})
             gate.opened.set()
@@ -175,8 +173,7 @@ def test_a_thread_waits_while_too_many_events_wait() -> None:
                     told += 1
 
             task = asyncio.create_task(recorded(desk, job, target, capacity=10))
-            while told < 10:
-                await asyncio.sleep(0.001)
+            await until(lambda: told == 10)
             await asyncio.sleep(0.05)
             assert told == 10
             gate.opened.set()
@@ -194,13 +191,10 @@ def test_a_thread_that_waits_for_room_is_cancelled_there() -> None:
             job, gate = await desk.claimed(), Gate(desk)
             told = recording(desk, job, capacity=10)
             task = asyncio.create_task(deployment.service.invoke({}, run_id=job.id, listener=told))
-            while not gate.sizes or len(told._waiting) < 10:
-                await asyncio.sleep(0.001)
+            await until(lambda: gate.sizes and len(told._waiting) == 10)
             deployment.service.cancel(job.id, "enough")
             assert (await task).status is Status.CANCELED
-            async with asyncio.timeout(10):
-                while ended.wait(0) is False:
-                    await asyncio.sleep(0.01)
+            await until(ended.is_set)
             gate.opened.set()
             await told.flush()
             told.take()
@@ -337,8 +331,7 @@ def test_what_is_not_written_goes_with_the_end_of_the_job() -> None:
             told = recording(desk, job)
             follower = asyncio.create_task(anext(desk.hub.follow(job.id)))
             told("log", None, {"message": "in flight"})
-            while not gate.sizes:
-                await asyncio.sleep(0)
+            await until(lambda: gate.sizes)
             told("log", None, {"message": "waits"})
             gate.opened.set()
             events = told.take()

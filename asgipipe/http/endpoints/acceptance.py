@@ -1,6 +1,7 @@
 """Runs that are accepted as jobs: the answers to POST /invoke with `mode=async` and `mode=stream`."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from pydantic_core import to_json
 
@@ -11,7 +12,7 @@ from asgipipe.http.endpoints.stream import EventStreams
 from asgipipe.http.exchange import exchange_of, public_path
 from asgipipe.http.idempotency import REPLAYED
 from asgipipe.http.lifecycle import Lifecycle
-from asgipipe.http.modes import APPLIED, VARY
+from asgipipe.http.modes import APPLIED, VARY, Manner, Mode
 from asgipipe.http.responses import JSON, respond
 from asgipipe.http.types import Receive, Scope, Send
 from asgipipe.jobs.jobs import IdempotencyKey, Replay, Submission
@@ -19,6 +20,15 @@ from asgipipe.jobs.states import JobState
 from asgipipe.service.deployment import BaseDeploymentService
 
 LEFT = "the client went away"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A run that is to be a job."""
+
+    submission: Submission
+    manner: Manner
+    key: IdempotencyKey | None
 
 
 class Acceptance:
@@ -45,11 +55,15 @@ class Acceptance:
         self._cancel_on_disconnect = cancel_on_disconnect
         self._background = Background()
 
-    async def accept(
-        self, submission: Submission, key: IdempotencyKey | None, scope: Scope, send: Send, *, preferred: bool
-    ) -> None:
-        """Answer 202 once the job is durable; `preferred` says that `Prefer` was honoured by it."""
-        job_id, replayed = await self._submit(submission, key)
+    async def answer(self, order: Order, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer once the job is durable."""
+        if order.manner.mode is Mode.STREAM:
+            await self._stream(order, scope, receive, send)
+        else:
+            await self._accept(order, scope, send)
+
+    async def _accept(self, order: Order, scope: Scope, send: Send) -> None:
+        job_id, replayed = await self._submit(order)
         status_url = _link(scope, self._jobs_path, job_id)
         answer = {
             "job_id": job_id,
@@ -61,18 +75,16 @@ class Acceptance:
         headers = [VARY]
         if status_url is not None:
             headers.append((b"location", status_url.encode()))
-        if preferred:
+        if order.manner.preferred:
             headers.append(APPLIED)
         if replayed:
             headers.append(REPLAYED)
         await respond(send, 202, JSON, to_json(answer), headers)
 
-    async def stream(
-        self, submission: Submission, key: IdempotencyKey | None, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _stream(self, order: Order, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the events of the job. One who only follows the run of another request cancels nothing."""
         async with self._streams.place(exchange_of(scope)):
-            job_id, replayed = await self._submit(submission, key)
+            job_id, replayed = await self._submit(order)
             stayed = False
             try:
                 headers = [VARY, REPLAYED] if replayed else [VARY]
@@ -82,9 +94,9 @@ class Acceptance:
                 if self._cancel_on_disconnect and not (stayed or replayed or self._lifecycle.stopping):
                     self._background.begin(self._cancel(job_id))
 
-    async def _submit(self, submission: Submission, key: IdempotencyKey | None) -> tuple[str, bool]:
+    async def _submit(self, order: Order) -> tuple[str, bool]:
         """Return the job's id, and whether it is that of an earlier request."""
-        outcome = await self._service.jobs.submit(submission, key)
+        outcome = await self._service.jobs.submit(order.submission, order.key)
         return (outcome.run_id, True) if isinstance(outcome, Replay) else (outcome.id, False)
 
     async def _cancel(self, job_id: str) -> None:

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from asgipipe.errors import UnavailableError
 from asgipipe.http.body import read_body, require_finite, require_finite_value, require_json
-from asgipipe.http.endpoints.acceptance import LEFT, Acceptance
+from asgipipe.http.endpoints.acceptance import LEFT, Acceptance, Order
 from asgipipe.http.endpoints.reservation import Reservations
 from asgipipe.http.exchange import KEY, Exchange
 from asgipipe.http.idempotency import HEADER, REPLAYED, idempotency_key, key_in
@@ -115,7 +115,8 @@ class InvokeEndpoint:
         invocation = self._body.read(body)
         key = None if given is None else idempotency_key(given, manner.mode, body, headers)
         if manner.mode is not Mode.SYNC:
-            await self._acceptance.answer(_submission(invocation, manner), key, manner, scope, receive, send)
+            order = Order(_submission(invocation, manner), manner, key)
+            await self._acceptance.answer(order, scope, receive, send)
             return
         if key is not None:
             await self._once(invocation, key, exchange, receive, send)

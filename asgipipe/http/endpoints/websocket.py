@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from asgipipe.errors import (
 )
 from asgipipe.http import messages
 from asgipipe.http.deadline import within
+from asgipipe.http.endpoints.acceptance import LEFT
 from asgipipe.http.endpoints.invoke import InvokeBody
 from asgipipe.http.endpoints.jobs import CLIENT, as_job_id, known_job
 from asgipipe.http.endpoints.stream import EventStreams
@@ -34,7 +35,6 @@ from asgipipe.service.deployment import BaseDeploymentService
 logger = logging.getLogger("asgipipe")
 
 SUBPROTOCOL = "asgipipe"
-LEFT = "the client went away"
 
 _GONE = 1006
 _TOO_BIG = 1009
@@ -98,7 +98,7 @@ class WebSocketEndpoint:
 
     async def _cancel(self, job_id: str) -> None:
         with suppress(HTTPError):  # it has ended meanwhile, or the store is out of reach
-            await self._service.jobs.cancel(job_id, reason=LEFT)
+            await self._service.jobs.cancel(job_id, reason=LEFT, by=CLIENT)
 
 
 class Connection:
@@ -202,11 +202,10 @@ class Connection:
             raise BadRequestError("The type of a message is invoke, subscribe or cancel.")
 
     async def _invoke(self, text: bytes, members: Members) -> None:
-        self._require_room()
+        self._require_room(self._followers)
+        self._require_room(self._begun)
         parameters, run_name, timeout, capture = self._body.read(messages.invoke_body(text, members))
-        job = await self._jobs.submit(
-            Submission(parameters, run_name=run_name, timeout=timeout, capture=capture)
-        )
+        job = await self._jobs.submit(Submission(parameters, run_name=run_name, timeout=timeout, capture=capture))
         assert isinstance(job, Job), "a replay without a key"
         self._begun.add(job.id)
         await self._tell(messages.accepted(job, members))
@@ -216,7 +215,7 @@ class Connection:
         asked = messages.read_subscribe(members)
         if self._draining:
             raise UnavailableError("The server is stopping.")
-        self._require_room()
+        self._require_room(self._followers)
         job = await known_job(self._jobs, as_job_id(asked["job_id"]))
         after = asked.get("last_event_id") or 0
         # A number that no event of a running job has yet is none of ours.
@@ -224,9 +223,9 @@ class Connection:
 
     # Following
 
-    def _require_room(self) -> None:
+    def _require_room(self, jobs: Collection[str]) -> None:
         limit = self._limits.max_subscriptions
-        if len(self._followers) >= limit:
+        if len(jobs) >= limit:
             raise TooManyRequestsError(detail=f"A connection may follow {limit} jobs at once.")
 
     def _follow(self, job_id: str, after: int, members: Members) -> None:

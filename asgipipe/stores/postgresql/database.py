@@ -69,7 +69,7 @@ class PostgreSQLDatabase(LanedDatabase["PostgreSQLOpened"]):
         return self._server.limits.lifetime
 
     def _start(self) -> "PostgreSQLOpened":
-        lane = partial(Lane, diagnose=diagnose, patience=self._server.limits.operation)
+        lane = partial(Lane, diagnose=diagnose, place=self.place, patience=self._server.limits.operation)
         writer = lane(partial(connection.writer, self._server), name="asgipipe-store-writer", gather=self._gather)
         # One operation at a time, so that a slow one keeps only one of the threads.
         read = partial(connection.reader, self._server)

@@ -1,5 +1,6 @@
 """Where a database is, and how it is reached: nothing said about it names a password."""
 
+import time
 from collections import deque
 from urllib.parse import unquote, urlsplit
 
@@ -11,6 +12,9 @@ from asgipipe.settings.keys import MASK
 from asgipipe.settings.stores import shown
 from asgipipe.stores.postgresql.limits import Limits
 from asgipipe.stores.postgresql.link import Link, adapt
+
+_PAUSE = 0.2
+"""Seconds between a connection that failed and the next one that is tried: the server may be busy starting."""
 
 _SECRETS = ("password", "sslpassword")
 
@@ -34,6 +38,7 @@ class Server:
         self.backends: set[int] = set()
         """The server's processes for connections of ours."""
         self._url = url
+        self._not_before = 0.0
         self._secrets = _secrets(url)
         self._lost: deque[tuple[int, str]] = deque(maxlen=16)
         try:
@@ -44,13 +49,15 @@ class Server:
 
     def described(self, error: Exception) -> str:
         """Return what an error says, in one line and without passwords."""
-        text = " ".join(str(error).split())
+        said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+        text = " ".join((said or str(error)).split())
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return text
 
     def connect(self) -> Link:
         """Open a connection, in autocommit mode; raises psycopg's OperationalError."""
+        time.sleep(max(self._not_before - time.monotonic(), 0))
         try:
             link = Link.connect(
                 self._url,
@@ -60,7 +67,8 @@ class Server:
                 fallback_application_name="asgipipe",
             )
         except psycopg.Error as error:
-            raise psycopg.OperationalError(f"{self.place}: {self.described(error)}") from None
+            self._not_before = time.monotonic() + _PAUSE
+            raise psycopg.OperationalError(self.described(error)) from None
         try:
             self._prepare(link)
         except BaseException:

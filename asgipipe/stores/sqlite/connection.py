@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from asgipipe.errors import AsgipipeError, StorageFullError, UnavailableError
+from asgipipe.errors import AsgipipeError, StorageFullError, StoreError, UnavailableError
 from asgipipe.stores.database import Row, Value
 from asgipipe.stores.lane import Connection, Diagnosis, Remedy
 
@@ -28,6 +28,9 @@ _BREAKING = {
 """Not the operation's fault, and not over in a moment; a new connection finds out whether it still holds."""
 
 
+_Inode = tuple[int, int]
+
+
 class SQLiteConnection(Connection):
     """A connection on which nothing is begun unless `begin` was called.
 
@@ -39,10 +42,11 @@ class SQLiteConnection(Connection):
         self._connection = connection
         self._begin = begin
         self._path = path
-        self._inode = _inode(path)
+        self.inode = _inode(path)
+        _open.add(self)
 
     def begin(self) -> None:
-        if _inode(self._path) != self._inode:
+        if _inode(self._path) != self.inode:
             raise moved()
         self._connection.execute(self._begin)
 
@@ -54,12 +58,25 @@ class SQLiteConnection(Connection):
             self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
-        if _inode(self._path) != self._inode:
+        if _inode(self._path) != self.inode:
             # Closing deletes the log by its name, which may be that of another database by now:
             # https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use
-            _abandoned.append(self._connection)
-            return
-        self._connection.close()
+            self._keep()
+        else:
+            self._connection.close()
+        _open.discard(self)
+
+    def abandon(self) -> None:
+        """Give it up in a forked child, and the file with it."""
+        if self.inode is not None:
+            _inherited.add(self.inode)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Never close it, not even when the interpreter ends, which collects all that Python code refers to."""
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
 
     def rows(self, sql: str, *parameters: Value) -> list[Row]:
         return self._connection.execute(sql, parameters).fetchall()
@@ -71,10 +88,35 @@ class SQLiteConnection(Connection):
         self._connection.executemany(sql, rows)
 
 
-_abandoned: list[sqlite3.Connection] = []
+_open: set[SQLiteConnection] = set()
+_inherited: set[_Inode] = set()
 
 
-def _inode(path: Path | None) -> tuple[int, int] | None:
+def refuse_inherited(path: Path) -> None:
+    """Raise StoreError in a process that was forked while its parent had the file open.
+
+    SQLite remembers per process which locks it has on a file. In the child it believes to have those of its parent, so
+    that even a new connection goes without them: what it commits is lost, or destroys the file. Closing what was
+    inherited is no way out, because a transaction that was going on in the parent would be rolled back in memory that
+    both share. https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
+    """
+    if _inode(path) in _inherited:
+        raise StoreError(
+            f"the store {path} was open when this process was forked, and SQLite cannot open it here: "
+            "open it after the fork, or start the process by spawning it"
+        )
+
+
+def _inherit() -> None:
+    for connection in _open:
+        connection.abandon()
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_inherit)
+
+
+def _inode(path: Path | None) -> _Inode | None:
     if path is None:
         return None
     try:

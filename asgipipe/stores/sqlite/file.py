@@ -9,7 +9,7 @@ from asgipipe.errors import StoreError
 from asgipipe.stores import migrations
 from asgipipe.stores.schema import SQLITE
 from asgipipe.stores.sqlite import places
-from asgipipe.stores.sqlite.connection import SQLiteConnection
+from asgipipe.stores.sqlite.connection import SQLiteConnection, refuse_inherited
 
 APPLICATION_ID = 0x61736770
 """`asgp` in the header of our files: https://www.sqlite.org/pragma.html#pragma_application_id"""
@@ -38,7 +38,7 @@ class SQLiteFile:
             places.refuse_network(self.path)
             places.make_folder(self.path.parent)
             _make(self.path)
-            self._inspect()
+            self._inspect(self.path)
         connection = self._connect("rw", WRITE)
         try:
             self._prepare(connection)
@@ -54,6 +54,8 @@ class SQLiteFile:
         return connection
 
     def _connect(self, mode: str, begin: str) -> SQLiteConnection:
+        if self.path is not None:
+            refuse_inherited(self.path)
         place = ":memory:" if self.path is None else f"{self.path.as_uri()}?mode={mode}"
         connection = sqlite3.connect(
             place,
@@ -65,15 +67,19 @@ class SQLiteFile:
         )
         return SQLiteConnection(connection, begin, self.path)
 
-    def _inspect(self) -> None:
+    def _inspect(self, path: Path) -> None:
         """Raise StoreError unless the file is ours or empty; it is opened for reading alone, and so left as it is."""
+        size = path.stat().st_size
         connection = self._connect("ro", READ)
         try:
             connection.begin()
             self._version(connection)
+            pages = connection.row("PRAGMA page_count")
             connection.commit()
         finally:
             connection.close()
+        if size and pages == (0,):  # SQLite would overwrite what is shorter than its smallest page
+            raise _no_database(path)
 
     def _prepare(self, connection: SQLiteConnection) -> None:
         connection.rows("PRAGMA journal_mode = WAL")
@@ -88,7 +94,6 @@ class SQLiteFile:
         connection.commit()
 
     def _version(self, connection: SQLiteConnection) -> int:
-        place = str(self.path)
         try:
             ((application,),) = connection.rows("PRAGMA application_id")
             ((version,),) = connection.rows("PRAGMA user_version")
@@ -96,12 +101,16 @@ class SQLiteFile:
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_NOTADB:
                 raise
-            raise StoreError(f"{place} is no SQLite database: set store_url to another place") from error
+            raise _no_database(self.path) from error
         if application != APPLICATION_ID and (application or version or tables):
-            raise StoreError(f"{place} is a database of another program: set store_url to another place")
+            raise StoreError(f"{self.path} is a database of another program: set store_url to another place")
         assert isinstance(version, int)
-        migrations.check(version, place)
+        migrations.check(version, str(self.path))
         return version
+
+
+def _no_database(path: Path | None) -> StoreError:
+    return StoreError(f"{path} is no SQLite database: set store_url to another place")
 
 
 def _make(path: Path) -> None:

@@ -1,0 +1,137 @@
+import asyncio
+import json
+
+import pytest
+
+from asgipipe.errors import UnavailableError
+from tests.http.endpoints.stages import Stage, on_stage
+from tests.http.wire import Ask, invoke, until
+
+KEY = (b"idempotency-key", b"k1")
+
+
+def keyed(parameters: object = None, key: tuple[bytes, bytes] = KEY, *headers: tuple[bytes, bytes]) -> Ask:
+    return invoke({"parameters": parameters}, key, *headers)
+
+
+@pytest.mark.parametrize(("parameters", "status"), [({"number": 4}, 200), ({"text": "fail"}, 500)])
+def test_an_answer_again(parameters: dict[str, object], status: int) -> None:
+    """What was executed is answered again byte for byte, says so, and is not executed: failures too."""
+
+    async def scene(stage: Stage) -> None:
+        first = await stage.ask(keyed(parameters))
+        again = await stage.ask(invoke(b' { "parameters" :' + json.dumps(parameters).encode() + b"}", KEY))
+        assert (first.status, again.status) == (status, status)
+        assert first.body == again.body
+        assert first.header(b"idempotent-replayed") is None
+        assert again.header(b"idempotent-replayed") == b"true"
+        assert again.header(b"content-type") == b"application/json"
+        assert stage.deployment.metrics.snapshot().total_executions == 1
+
+    on_stage(scene)
+
+
+def test_what_is_not_kept() -> None:
+    """A refusal takes no key: the mended request may use it."""
+
+    async def scene(stage: Stage) -> None:
+        assert (await stage.ask(keyed({"other": 1}))).status == 422
+        assert (await stage.ask(invoke(b"{", KEY))).status == 400
+        assert stage.jobs.keys == {}
+        assert (await stage.ask(keyed({"number": 1}))).header(b"idempotent-replayed") is None
+
+    on_stage(scene)
+
+
+def test_one_of_two_at_once() -> None:
+    """While the first one runs the second is refused; afterwards it is answered."""
+
+    async def scene(stage: Stage) -> None:
+        stage.jobs.slow = asyncio.Event()
+        clients = [stage.client(keyed()) for _ in range(2)]
+        await asyncio.sleep(0)
+        stage.jobs.slow.set()
+        answers = [await client.done() for client in clients]
+        assert sorted(answer.status for answer in answers) in ([200, 200], [200, 409])
+        assert stage.deployment.metrics.snapshot().total_executions == 1
+
+    on_stage(scene)
+
+
+def test_callers_have_keys_of_their_own() -> None:
+    """The same key of another caller is another one."""
+
+    async def scene(stage: Stage) -> None:
+        for caller in (b"Bearer one", b"Bearer two"):
+            answer = await stage.ask(keyed(None, KEY, (b"authorization", caller)))
+            assert (answer.status, answer.header(b"idempotent-replayed")) == (200, None)
+        assert stage.deployment.metrics.snapshot().total_executions == 2
+
+    on_stage(scene, {"auth_key": ["one", "two"]})
+
+
+def test_a_run_that_is_cancelled() -> None:
+    """A run that ends with the server, or its client, has no answer: the key is free again."""
+
+    async def scene(stage: Stage) -> None:
+        service = stage.deployment.service
+        invoke_run = service.invoke
+
+        async def cancelled(*arguments: object, **options: object) -> object:
+            run = asyncio.ensure_future(invoke_run(*arguments, **options))  # type: ignore[arg-type]  # those of invoke
+            await asyncio.sleep(0)
+            return await run
+
+        service.invoke = cancelled  # type: ignore[method-assign, assignment]
+        client = stage.client(keyed())
+        await until(lambda: stage.jobs.keys)
+        client.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await client.task
+        await until(lambda: not stage.jobs.keys)
+
+    on_stage(scene)
+
+
+def test_a_request_that_is_cancelled_while_it_takes_its_key() -> None:
+    """The key is given back as soon as it has been taken."""
+
+    async def scene(stage: Stage) -> None:
+        stage.jobs.slow = asyncio.Event()
+        client = stage.client(keyed())
+        await asyncio.sleep(0.01)
+        client.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await client.task
+        stage.jobs.slow.set()
+        stage.jobs.slow = None
+        await until(lambda: not stage.jobs.keys)
+        assert stage.deployment.metrics.snapshot().total_executions == 0
+
+    on_stage(scene)
+
+
+def test_a_key_that_cannot_be_taken() -> None:
+    """Without the store there is no promise, so nothing is run."""
+
+    async def scene(stage: Stage) -> None:
+        stage.jobs.refusal = UnavailableError("The store cannot be reached.")
+        assert (await stage.ask(keyed())).status == 503
+        assert stage.deployment.metrics.snapshot().total_executions == 0
+
+    on_stage(scene)
+
+
+def test_an_answer_that_cannot_be_kept(caplog: pytest.LogCaptureFixture) -> None:
+    """The run has happened, so the client gets its answer; the log says what is missing."""
+
+    async def scene(stage: Stage) -> None:
+        async def fail(*_: object) -> None:
+            raise UnavailableError("The store cannot be reached.")
+
+        stage.jobs.answer = fail  # type: ignore[method-assign]
+        assert (await stage.ask(keyed())).status == 200
+        assert len(stage.jobs.keys) == 1
+
+    on_stage(scene)
+    assert "the answer of an Idempotency-Key could not be kept: The store cannot be reached." in caplog.text
