@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from asgipipe.http import job_operations, operations
+from asgipipe.http import job_operations, operations, run_operations
 from asgipipe.http.docs import docs_endpoints
 from asgipipe.http.endpoint import Endpoint, Operation, Socket
 from asgipipe.http.endpoints.acceptance import Acceptance
@@ -15,6 +15,7 @@ from asgipipe.http.endpoints.reading import (
     MetricsEndpoint,
     ReadyEndpoint,
 )
+from asgipipe.http.endpoints.runs import RunEndpoint, RunsEndpoint
 from asgipipe.http.endpoints.stream import EventStreams, StreamEndpoint
 from asgipipe.http.endpoints.websocket import SocketLimits, WebSocketEndpoint
 from asgipipe.http.lifecycle import Lifecycle
@@ -67,7 +68,7 @@ class BuiltIn:
             for name, (method, app, operation) in made.items()
             if name in self.paths
         )
-        return [*fixed, *self._job_rows()]
+        return [*fixed, *self._job_rows(), *self._run_rows()]
 
     def _job_rows(self) -> Iterator[Endpoint]:
         service, schemas = self._service, self._schemas()
@@ -79,6 +80,12 @@ class BuiltIn:
         if "stream" in self.paths:
             stream = StreamEndpoint(service, self._streams)
             yield self._row("stream", "GET", stream, job_operations.stream_operation(schemas), "/{job_id}")
+
+    def _run_rows(self) -> Iterator[Endpoint]:
+        if "runs" in self.paths:
+            service = self._service
+            yield self._row("runs", "GET", RunsEndpoint(service), run_operations.runs_operation())
+            yield self._row("runs", "GET", RunEndpoint(service), run_operations.run_operation(), "/{run_id}")
 
     def sockets(self) -> list[Socket]:
         """Return the WebSockets of ours."""

@@ -13,6 +13,7 @@ from asgipipe.errors import (
 from asgipipe.http.deadline import within
 from asgipipe.http.exchange import KEY, Exchange, exchange_of
 from asgipipe.http.problems import send_problem
+from asgipipe.http.responses import without_body
 from asgipipe.http.routes import Routes, Table, Templates
 from asgipipe.http.turn import next_turn
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
@@ -143,14 +144,3 @@ class LimitedBody:
     async def _send_refusal(self, message: Message, refusal: HTTPError) -> None:
         if message["type"] == "http.response.start":
             await send_problem(self._send, refusal)
-
-
-def without_body(send: Send) -> Send:
-    """Drop the body of the answer to a HEAD request (RFC 9110, section 9.3.2)."""
-
-    async def send_head(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            message = {**message, "body": b""}
-        await send(message)
-
-    return send_head

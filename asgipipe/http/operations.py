@@ -25,6 +25,7 @@ from asgipipe.http.schemas import (
     problem_content,
     record,
 )
+from asgipipe.settings.capture import override_schema
 
 RUNS = ("Runs",)
 SERVICE = ("Service",)
@@ -42,7 +43,7 @@ def _request(required: bool) -> dict[str, object]:
                 "maxLength": 255,
                 "description": "By default the pipeline's name and the time.",
             },
-            "capture_override": {"type": "null"},
+            "capture_override": override_schema(),
             "timeout": {
                 "type": ["number", "null"],
                 "exclusiveMinimum": 0,

@@ -3,7 +3,7 @@
 from pydantic_core import to_json
 
 from asgipipe.errors import HTTPError
-from asgipipe.http.responses import respond
+from asgipipe.http.responses import respond, without_body
 from asgipipe.http.types import Scope, Send
 
 PROBLEM = (b"content-type", b"application/problem+json")
@@ -34,7 +34,7 @@ async def refuse(scope: Scope, send: Send, error: HTTPError) -> None:
     elsewhere it is closed before it was accepted, which servers answer with 403.
     """
     if scope["type"] == "http":
-        await send_problem(send, error)
+        await send_problem(without_body(send) if scope["method"] == "HEAD" else send, error)
     elif "websocket.http.response" in (scope.get("extensions") or {}):
         body = to_json(problem(error))
         headers = [PROBLEM, (b"content-length", b"%d" % len(body)), *error.headers]

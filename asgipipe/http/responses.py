@@ -1,6 +1,6 @@
 """Sending whole answers over ASGI."""
 
-from asgipipe.http.types import HeaderList, Send
+from asgipipe.http.types import HeaderList, Message, Send
 
 JSON = (b"content-type", b"application/json")
 HTML = (b"content-type", b"text/html; charset=utf-8")
@@ -19,3 +19,14 @@ async def respond(
         }
     )
     await send({"type": "http.response.body", "body": body})
+
+
+def without_body(send: Send) -> Send:
+    """Drop the body of the answer to a HEAD request (RFC 9110, section 9.3.2)."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_head

@@ -60,6 +60,7 @@ class Invoke(Protocol):
         memory: StepMemory | None = None,
         capture: bytes | None = None,
         background: bool = False,
+        attempt: int = 1,
     ) -> Awaitable[Run]: ...
 
 
@@ -211,6 +212,7 @@ class Attempt:
             memory=memory,
             capture=options.capture,
             background=True,
+            attempt=job.attempt,
         )
         return self.run
 

@@ -254,13 +254,15 @@ class Jobs(BaseJobs):
 
     async def _there(self) -> _Open:
         try:
-            return self._open or await self._opened()
+            return await self._opened()
         except StoreError as error:
             logger.error("%s", error)
             raise UnavailableError("The store of the jobs cannot be used; the server's log says why.") from None
 
     async def _opened(self) -> _Open:
         """Open the store, once for all that ask at the same time; the next one to ask tries again what failed."""
+        if self._open is not None:
+            return self._open
         if not self._started:
             raise UnavailableError("The deployment is not running.")
         if self._opening is None or self._opening.done():

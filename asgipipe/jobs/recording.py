@@ -79,7 +79,6 @@ class Recording:
         self._waiting: deque[Event] = deque()
         self._bytes = 0
         self._results: deque[tuple[Result, Future[None]]] = deque()
-        self._progress: bytes | None = None
         self._changed = threading.Condition()
         self._scheduled = False
         self._ended = False
@@ -103,8 +102,6 @@ class Recording:
             self._last += 1
             self._waiting.append(Event(self._job_id, self._last, event_type, step_name, self._clock(), body))
             self._bytes += len(body)
-            if event_type == "progress":
-                self._progress = body
             wake = self._must_wake()
         if wake:
             self._wake()

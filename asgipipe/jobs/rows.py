@@ -40,6 +40,7 @@ class Changes(TypedDict, total=False):
     owner: int | None
     first_event: int
     last_event: int
+    progress: bytes | None
     result: bytes
     error: str | None
     error_code: str | None

@@ -242,7 +242,9 @@ class JobStore:
 
         def operation(transaction: Transaction) -> Job:
             self._room.freed()
-            return self._moves.cancel(transaction, job_id, reason=reason, by=by, envelope=envelope)
+            return self._moves.cancel(
+                transaction, job_id, reason=_storable(reason), by=_storable(by), envelope=envelope
+            )
 
         return await self._database.write(operation)
 
@@ -338,3 +340,8 @@ class JobStore:
             return outcome
         dead = await self._database.dead({outcome.owner})
         return await self._database.write(partial(operation, dead)) if dead else outcome
+
+
+def _storable(text: str | None) -> str | None:
+    """Return a text with question marks for lone surrogates, which no database takes."""
+    return None if text is None else text.encode("utf-8", "replace").decode()

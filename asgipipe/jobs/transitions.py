@@ -222,6 +222,7 @@ class Transitions:
             completed_at=self._no_earlier(job),
             first_event=first,
             last_event=last,
+            progress=_progress(job, ending.events),
         )
 
     def _release(self, transaction: Transaction, job: Job, due_at: float, events: Sequence[Event]) -> Job:
@@ -239,6 +240,7 @@ class Transitions:
             due_at=due_at,
             first_event=first,
             last_event=last,
+            progress=_progress(job, events),
         )
         self._pending(transaction, job)
         return job
@@ -250,6 +252,11 @@ class Transitions:
     def _no_earlier(self, job: Job) -> float:
         """Return the time, or when the job began where the clock was set back: no duration is negative."""
         return max(self._clock(), job.started_at or job.created_at, job.created_at)
+
+
+def _progress(job: Job, events: Sequence[Event]) -> bytes | None:
+    """Return the latest progress: that of events which are written together with the state may be news."""
+    return next((event.data for event in reversed(events) if event.type == "progress"), job.progress)
 
 
 def _running(job: Job) -> Job:

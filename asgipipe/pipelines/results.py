@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from asgipipe.pipelines.contract import UNUSABLE
-from asgipipe.pipelines.coreschema import types_in
 
 MAX_RESULT = 16 * 1024 * 1024
 """Bytes of JSON that a result may have which is kept."""
@@ -53,8 +52,7 @@ class ResultCodec:
 
 def _adapter(annotation: object) -> TypeAdapter[object] | None:
     try:
-        adapter: TypeAdapter[object] = TypeAdapter(Any if annotation is object else annotation)  # type: ignore[arg-type]  # any object that pydantic takes as a type
-        return None if "generator" in types_in(adapter.core_schema) else adapter
+        return TypeAdapter(Any if annotation is object else annotation)  # type: ignore[arg-type]  # any object that pydantic takes as a type
     except UNUSABLE:
         return None
 

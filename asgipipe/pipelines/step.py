@@ -117,7 +117,9 @@ class Step(Generic[P, R_co]):
         if self._codec is None:
             from asgipipe.pipelines.results import ResultCodec
 
-            annotation = self._annotations().get("return", object)
+            annotation: object = object
+            with contextlib.suppress(DefinitionError):  # it names what is not there: then JSON decides what is kept
+                annotation = self._annotations().get("return", object)
             if self.kind.streams:
                 annotation = str if self.text else list[item_type(annotation) or object]  # type: ignore[misc]  # made at run time
             self._codec = ResultCodec(annotation)

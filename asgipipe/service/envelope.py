@@ -11,7 +11,8 @@ from asgipipe.pipelines.execution import message_of
 if TYPE_CHECKING:
     from asgipipe.service.deployment import DeploymentResponse
 
-_SILENT = "the pipeline failed"
+SILENT = "the pipeline failed"
+"""What is said of an exception where its message is kept back."""
 
 
 class EnvelopeWriter:
@@ -65,5 +66,5 @@ class EnvelopeWriter:
     def message(self, run: Run) -> str:
         """Return the `error` of a run that did not complete."""
         if run.status is Status.FAILED and not self._error_messages:
-            return _SILENT
+            return SILENT
         return message_of(run.error)

@@ -172,7 +172,7 @@ def _number(text: str) -> object:
 
 def _sampling_conflicts(policy: CapturePolicy) -> list[Conflict]:
     if policy.mode is CaptureMode.SAMPLED:
-        return [(("rate",), "mode sampled needs a rate from 0 to 1, such as 0.1")] if policy.rate is None else []
+        return [(("mode",), "sampled needs a rate from 0 to 1, such as 0.1")] if policy.rate is None else []
     given = [name for name in ("rate", "seed") if getattr(policy, name) is not None]
     return [((name,), "belongs to mode sampled") for name in given]
 
@@ -241,3 +241,10 @@ def override_type(*, allowed: bool) -> object:
     if allowed:
         return Annotated[CapturePolicy | None, AfterValidator(_requires_mode)]
     return Annotated[None, BeforeValidator(_forbidden, json_schema_input_type=None)]
+
+
+def override_schema() -> dict[str, object]:
+    """Return the JSON schema of a `capture_override` where it is allowed."""
+    about = "What this run leaves behind, in place of what the deployment says; refused where that is not allowed."
+    schema = {**CapturePolicy.model_json_schema(), "type": ["object", "null"], "required": ["mode"]}
+    return {**schema, "title": "Capture Override", "description": about}

@@ -445,7 +445,7 @@ class JobStoreConformance:
     # Workers that are lost
 
     def test_a_lost_job_is_run_again_until_it_was_lost_too_often(self, stage: Stage) -> None:
-        """Each loss makes it pending at once, with its results, until it fails as interrupted, with one terminal event."""
+        """Each loss makes it pending at once, with its results, until it fails as interrupted with one last event."""
         job = stage.begin(max_attempts=2)
         stage.run(stage.store.append(job.id, 1, events_of(job, 1, "log"), results=[(0, "a", b"1")]))
         stage.clock.now += 1
@@ -508,6 +508,12 @@ class JobStoreConformance:
         assert stage.run(stage.store.cancel_requests(OWNER)) == []
         with pytest.raises(NotFoundError):
             stage.run(cancel(uuid7(), reason=None, by=None, envelope=envelope))
+
+    def test_any_reason_can_be_kept(self, stage: Stage) -> None:
+        """A reason with characters that have no UTF-8 form is no failure."""
+        job = stage.submit()
+        cancel = stage.store.request_cancel(job.id, reason="\ud800 \u2603", by="\udfff", envelope=envelope)
+        assert (stage.run(cancel).cancel_reason, stage.get(job).canceled_by) == ("? \u2603", "?")
 
     def test_a_lost_job_that_was_to_be_canceled_is(self, stage: Stage) -> None:
         """Nobody runs a job again that was to be cancelled when its worker was lost."""

@@ -34,7 +34,19 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "django",
         frozenset(
-            {"a_websocket_echoes", "a_websocket_needs_the_key", "a_websocket_to_no_websocket_is_refused"},
+            {
+                "a_message_that_is_too_large_closes_the_websocket",
+                "a_run_is_cancelled_with_its_websocket",
+                "a_websocket_cancels_a_job",
+                "a_websocket_echoes",
+                "a_websocket_follows_any_job",
+                "a_websocket_is_not_for_pages_of_others",
+                "a_websocket_needs_the_key",
+                "a_websocket_of_ours_needs_the_key",
+                "a_websocket_outlives_bad_messages",
+                "a_websocket_runs_the_pipeline",
+                "a_websocket_to_no_websocket_is_refused",
+            }
         ),
         "Django's ASGI application knows no WebSocket: every handshake fails with a 500 of the server's. Use `mount`.",
         _INCLUDED,

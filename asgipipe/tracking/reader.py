@@ -1,14 +1,13 @@
 """Reading what was recorded."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from asgipipe.stores.database import Transaction
 from asgipipe.stores.lazy import LazyDatabase
 from asgipipe.tracking import store
-from asgipipe.tracking.artifacts import ArtifactFiles
+from asgipipe.tracking.artifacts import artifact_files
 from asgipipe.tracking.records import RUN, RecordedArtifact, RecordedRun, RecordedStep, RunPage
 
 INLINE = 1024 * 1024
@@ -18,15 +17,13 @@ INLINE = 1024 * 1024
 class RunReader:
     """The recorded runs of one deployment, or of all that share a store; used on the event loop.
 
-    `files` finds the payloads that have files of their own. A store that does not exist is not made.
+    `artifact_url` says where payloads are that have files of their own. A store that does not exist is not made.
     """
 
-    def __init__(
-        self, lazy: LazyDatabase, deployment: str | None, files: Callable[[], ArtifactFiles] | None = None
-    ) -> None:
+    def __init__(self, lazy: LazyDatabase, deployment: str | None, *, artifact_url: str | None = None) -> None:
         self._lazy = lazy
         self._deployment = deployment
-        self._files = files
+        self._artifact_url = artifact_url
 
     async def page(
         self,
@@ -67,7 +64,7 @@ class RunReader:
         run, artifacts = found
         shown = _Payloads(run, inline)
         wanted = [artifact for artifact in artifacts if shown.takes(artifact)]
-        if wanted and self._files is not None:
+        if wanted:
             bodies = await asyncio.get_running_loop().run_in_executor(None, self._load, wanted)
             shown.add(bodies)
         return shown.run()
@@ -91,8 +88,7 @@ class RunReader:
         return whole, artifacts
 
     def _load(self, artifacts: list[RecordedArtifact]) -> dict[tuple[int, str], bytes]:
-        assert self._files is not None
-        files = self._files()
+        files = artifact_files(self._artifact_url, self._lazy.database.place)
         bodies = {(one.step_number, one.name): files.get(one.content_hash or "") for one in artifacts}
         return {key: body for key, body in bodies.items() if body is not None}
 

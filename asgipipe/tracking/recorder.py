@@ -1,11 +1,12 @@
 """The recorder of one deployment: what its runs leave behind, as their policies say."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from time import monotonic, time
+from time import time
 
 from pydantic_core import to_json
 
@@ -28,8 +29,9 @@ _PRUNE_FIRST = 5.0
 _PRUNE_EVERY = 600.0
 _PRUNE_AT_ONCE = 200
 _LAST = 1.0
+"""Seconds that a stop waits for runs that were cancelled."""
 _STOP = 10.0
-"""Seconds that a stop waits for what is still to be written."""
+"""Seconds that it waits for what is still to be written."""
 
 
 class Recorder:
@@ -67,11 +69,13 @@ class Recorder:
         self._pruning: asyncio.Task[None] | None = None
         self._started = False
         self._young: set[str] = set()
+        self._all_ended: asyncio.Event | None = None
 
     # Life
 
     def start(self) -> None:
         self._started = True
+        self._all_ended = None
         self.writer.start()
         if self._retention is not None:
             self._pruning = asyncio.get_running_loop().create_task(self._prune_now_and_then(), name="asgipipe-prune")
@@ -96,9 +100,11 @@ class Recorder:
 
     async def _last_runs(self) -> None:
         """Give the runs that were cancelled a moment to end."""
-        end = monotonic() + _LAST
-        while self._active and monotonic() < end:
-            await asyncio.sleep(0.005)
+        if self._active:
+            self._all_ended = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST):
+                    await self._all_ended.wait()
 
     # Runs
 
@@ -127,6 +133,8 @@ class Recorder:
     def end(self, capture: RunCapture, seconds: float) -> "Future[None] | None":
         """Take the end of a run; the future, when its policy waits, is done when everything is durable."""
         self._active.discard(capture)
+        if self._all_ended is not None and not self._active:
+            self._all_ended.set()
         return capture.finish(seconds)
 
     def listen(self) -> None:

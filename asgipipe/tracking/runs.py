@@ -9,7 +9,6 @@ from typing import Self, TypeVar
 from asgipipe.errors import OutsideRunError
 from asgipipe.stores.lazy import LazyDatabase
 from asgipipe.stores.registry import database
-from asgipipe.tracking.artifacts import ArtifactFiles, artifact_files, keeps_files
 from asgipipe.tracking.reader import RunReader
 from asgipipe.tracking.records import RecordedRun, RunPage
 
@@ -28,10 +27,7 @@ class Runs:
         self, store_url: str | None = None, *, artifact_url: str | None = None, deployment: str | None = None
     ) -> None:
         self._lazy = LazyDatabase(partial(database, store_url))
-        files = None
-        if keeps_files(artifact_url, store_url):
-            files = partial(_files, artifact_url, self._lazy)
-        self._reader = RunReader(self._lazy, deployment, files)
+        self._reader = RunReader(self._lazy, deployment, artifact_url=artifact_url)
         self._runner = asyncio.Runner()
 
     def list(
@@ -64,7 +60,3 @@ class Runs:
             work.close()
             raise OutsideRunError("Runs would block the event loop: use it in a thread, or in code that is not async")
         return self._runner.run(work)
-
-
-def _files(artifact_url: str | None, lazy: LazyDatabase) -> ArtifactFiles:
-    return artifact_files(artifact_url, lazy.database.place)

@@ -67,7 +67,15 @@ class Rows:
 
 def write(transaction: Transaction, group: Sequence[Rows]) -> None:
     """Write what was recorded of some runs."""
-    fresh = [rows for rows in group if not rows.repeatable or _is_latest(transaction, rows)]
+    latest: dict[Value, int] = {}
+    for rows in group:
+        if rows.repeatable:
+            latest[rows.id] = max(_number(rows.attempt), latest.get(rows.id, 0))
+    fresh = [
+        rows
+        for rows in group
+        if not rows.repeatable or (rows.attempt == latest[rows.id] and _is_latest(transaction, rows))
+    ]
     transaction.change_many(_RUN, [rows.run for rows in fresh])
     for sql, kept in (
         (_STEP, [step for rows in fresh for step in rows.steps]),

@@ -5,12 +5,14 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from asgipipe import EndpointSpec, MiddlewareSpec
+from asgipipe import Deployment, EndpointSpec, MiddlewareSpec
 from asgipipe.errors import BodyTooLargeError, RequestTimeoutError
-from asgipipe.http.dispatch import LimitedBody, without_body
+from asgipipe.http.dispatch import LimitedBody
+from asgipipe.http.responses import without_body
+from asgipipe.http.routes import Templates
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 from asgipipe.settings import EndpointMethod
-from tests.http.wire import Ask, ask, ask_one, invoke
+from tests.http.wire import Ask, ask, ask_app, ask_one, invoke
 
 
 def echo(x: int = 1) -> int:
@@ -33,6 +35,7 @@ class Counting:
 
 THROUGH = {"custom_middlewares": [MiddlewareSpec(middleware=Counting, native=True)]}
 
+NO_JOB = "00000000-0000-7000-8000-000000000000"
 SAME: list[Ask] = [
     invoke(),
     invoke({"parameters": {"x": 5}}),
@@ -42,7 +45,11 @@ SAME: list[Ask] = [
     invoke(path="/invoke?mode=x"),
     *(
         Ask(method, path)
-        for path in ("/health", "/info", "/invoke", "/nothing", "/", "/health/", "//health")
+        for path in (
+            *("/health", "/info", "/invoke", "/nothing", "/", "/health/", "//health"),
+            *("/jobs", "/jobs/x", f"/jobs/{NO_JOB}", f"/jobs/{NO_JOB}/cancel", f"/jobs/{NO_JOB}/other", "/jobs/"),
+            *(f"/stream/{NO_JOB}", "/stream", "/stream/", f"/runs/{NO_JOB}"),
+        )
         for method in ("GET", "HEAD", "POST", "OPTIONS", "BREW")
     ),
 ]
@@ -74,6 +81,40 @@ def reading(read: Callable[[Request], object]) -> dict[str, object]:
 
     spec = EndpointSpec(path="/read", method=EndpointMethod.POST, handler=endpoint)
     return {"max_request_body_size": 10, "receive_timeout": 0.02, "custom_endpoints": [spec]}
+
+
+def test_the_framework_is_not_asked_about_jobs() -> None:
+    """A path with parameters of ours is answered on the short way, unless a custom endpoint fits it better."""
+
+    def own(job_id: str) -> str:
+        return f"own {job_id}"
+
+    def latest() -> str:
+        return "latest"
+
+    async def framework(request: Request) -> Response:
+        return PlainTextResponse("framework")
+
+    custom = [
+        EndpointSpec(path="/jobs/latest", method=EndpointMethod.GET, handler=latest),
+        EndpointSpec(path="/jobs/raw", method=EndpointMethod.GET, handler=framework),
+        EndpointSpec(path="/stream/{job_id}", method=EndpointMethod.GET, handler=own),
+    ]
+    deployment = Deployment(echo, {"custom_endpoints": custom}, layers=())
+    asked = (f"/jobs/{NO_JOB}", "/jobs/latest", "/jobs/raw", "/stream/7")
+    answers = ask_app(deployment.asgi_app, *(Ask(path=path) for path in asked))
+    assert [answer.status for answer in answers] == [404, 200, 200, 200]
+    assert [answer.body for answer in answers[1:]] == [b'"latest"', b"framework", b'"own 7"']
+    routes = deployment.app_runner.routes
+    rows = {("GET", "/jobs/{job_id}"): deployment.asgi_app}
+    short = Templates(routes, rows)
+    assert short.find("GET", "/jobs/1") == (deployment.asgi_app, {"job_id": "1"})
+    assert short.find("HEAD", "/jobs/1") == short.find("GET", "/jobs/1")
+    for method, path in (
+        *(("GET", "/jobs/latest"), ("GET", "/jobs/raw"), ("POST", "/jobs/1"), ("POST", "/jobs/1/cancel")),
+        *(("GET", "/jobs/"), ("GET", "/jobs"), ("GET", "/other/1"), ("GET", "/")),
+    ):
+        assert short.find(method, path) is None
 
 
 READERS: list[Callable[[Request], object]] = [

@@ -15,6 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from asgipipe.http.exposition import BUCKETS, Format, negotiate, render
+from asgipipe.jobs.states import JobState
 from asgipipe.service.histogram import BOUNDS
 from asgipipe.service.metrics import Metrics, MetricsSnapshot
 
@@ -285,3 +286,16 @@ def test_prometheus_client_is_imported_when_text_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+@BOTH
+def test_jobs_by_their_state(form: Format, parse: Parse) -> None:
+    """Each deployment's jobs are a gauge; where nobody counted them there is none."""
+    shots = [("one", "agent", snapshot()), ("two", "agent", snapshot())]
+    found = samples(render(shots, form, jobs={"two": {JobState.PENDING: 3, JobState.FAILED: 0}})[1], parse)
+    jobs = {key: value for key, value in found.items() if key[0] == "asgipipe_jobs"}
+    assert jobs == {
+        ("asgipipe_jobs", labels(deployment="two", pipeline="agent", state="pending")): 3,
+        ("asgipipe_jobs", labels(deployment="two", pipeline="agent", state="failed")): 0,
+    }
+    assert b"asgipipe_jobs" not in render(shots, form)[1]

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +12,19 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, Field
 
 from asgipipe.errors import BodyTooLargeError, ValidationError
-from asgipipe.http import operations
+from asgipipe.http import job_operations, operations
 from asgipipe.http.endpoint import Endpoint, Operation
 from asgipipe.http.openapi import REFUSALS, Components, OpenAPIEndpoint, openapi_document
-from asgipipe.http.operations import invoke_operation, json_response
+from asgipipe.http.operations import invoke_operation
 from asgipipe.http.problems import problem
+from asgipipe.http.schemas import json_response
 from asgipipe.http.types import Receive, Scope, Send
+from asgipipe.identifiers import uuid7
+from asgipipe.jobs.cursors import cursor_after, job_before
+from asgipipe.jobs.jobs import Submission
+from asgipipe.jobs.records import Event
 from tests.conftest import exchange
+from tests.http.held import job_of
 
 Document = dict[str, Any]
 
@@ -128,8 +135,9 @@ def test_keys_are_documented_only_where_they_exist() -> None:
 
 
 def test_every_status_of_invoke_is_documented() -> None:
-    """What the contract's table lists for this release, and what the layers around can answer."""
-    statuses = {"200", "400", "401", "408", "413", "415", "422", "429", "431", "500", "503", "504"}
+    """What the contract's table lists, and what the layers around can answer."""
+    refused = {"400", "401", "408", "409", "413", "415", "422", "429", "431", "500", "503", "504", "507"}
+    statuses = {"200", "202", *refused}
     made = whole()
     assert set(made["paths"]["/invoke"]["post"]["responses"]) == statuses
     assert "retry-after" in made["components"]["responses"]["TooManyRequests"]["headers"]
@@ -439,3 +447,77 @@ def test_defaults_without_a_json_form_are_null() -> None:
     body = asyncio.run(exchange(OpenAPIEndpoint(made))).body
     assert b"Infinity" not in body
     assert json.loads(body)["info"] == {"title": "T", "description": "D", "version": "1"}
+
+
+# Jobs
+
+SCHEMAS = operations.PipelineSchemas(
+    {"type": "object", "properties": {"number": {"type": "integer"}}},
+    {"type": "object", "properties": {"output": {"type": "integer"}}},
+    required=False,
+)
+
+
+def jobs_document() -> Document:
+    return document(
+        endpoint("/invoke", invoke(), "POST"),
+        endpoint("/jobs", job_operations.jobs_operation(SCHEMAS)),
+        endpoint("/jobs/{job_id}", job_operations.job_operation(SCHEMAS)),
+        endpoint("/jobs/{job_id}/cancel", job_operations.cancel_operation(), "POST"),
+        endpoint("/stream/{job_id}", job_operations.stream_operation(SCHEMAS)),
+        has_keys=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "statuses"),
+    [
+        ("/jobs", "get", {"200"}),
+        ("/jobs/{job_id}", "get", {"200", "404"}),
+        ("/jobs/{job_id}/cancel", "post", {"202", "404", "408", "409", "507"}),
+        ("/stream/{job_id}", "get", {"200", "204", "404"}),
+    ],
+)
+def test_every_status_of_jobs_is_documented(path: str, method: str, statuses: set[str]) -> None:
+    """What the contract says of jobs and streams, and what the layers around can answer."""
+    around = {"400", "401", "413", "429", "431", "500", "503"}
+    assert set(jobs_document()["paths"][path][method]["responses"]) == statuses | around
+
+
+def test_jobs_and_events_are_as_documented() -> None:
+    """What is written of a job, a page of them, and an event is what their schemas say."""
+    made = jobs_document()
+    job = job_of("0192a0f0-0000-7000-8000-000000000000", Submission({"number": 1}))
+    page = {"jobs": [json.loads(job.as_json())], "total": 1, "next_cursor": None}
+    event = Event(job.id, 1, "pipeline_completed", None, 0.0, b'{"success":true}')
+    content = {
+        path: made["paths"][path]["get"]["responses"]["200"]["content"]
+        for path in made["paths"]
+        if "get" in made["paths"][path]
+    }
+    assert verdict(made, content["/jobs"]["application/json"]["schema"], page) == []
+    assert verdict(made, content["/jobs/{job_id}"]["application/json"]["schema"], json.loads(job.as_json())) == []
+    stream = content["/stream/{job_id}"]["text/event-stream"]
+    assert stream["schema"]["type"] == "string"
+    assert verdict(made, stream["x-itemSchema"], json.loads(event.as_json())) == []
+    assert verdict(made, stream["x-itemSchema"], {**json.loads(event.as_json()), "event_type": "other"}) != []
+
+
+def test_an_accepted_run_is_documented() -> None:
+    """202 has its body and its headers; a stream stands beside the envelope in 200."""
+    responses = jobs_document()["paths"]["/invoke"]["post"]["responses"]
+    assert set(responses["202"]["headers"]) == {
+        "x-request-id",
+        "location",
+        "preference-applied",
+        "idempotent-replayed",
+    }
+    assert set(responses["200"]["content"]) == {"application/json", "text/event-stream"}
+    assert "idempotent-replayed" in responses["500"]["headers"]
+
+
+@given(st.from_regex(job_operations.CURSOR, fullmatch=True))
+def test_cursors_look_as_documented(cursor: str) -> None:
+    """Each cursor that is given out is one by the document, and whatever is one by the document is taken."""
+    assert cursor_after(job_before(cursor)) == cursor
+    assert re.fullmatch(job_operations.CURSOR, cursor_after(uuid7()))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
 from enum import Enum
+from io import BytesIO
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import unquote, urlsplit
 
@@ -136,7 +137,7 @@ PLACES = [
 def placed(flavor: str, form: Form, target: Any, given_settings: Mapping[str, object]) -> ASGIApp:
     """Return a deployment in its place; native middleware makes the other frameworks see every request."""
     pytest.importorskip(flavor)
-    own: dict[str, object] = {"deployment_app_runner_flavor": flavor}
+    own: dict[str, object] = {"deployment_app_runner_flavor": flavor, "store_url": "memory:"}
     if flavor != "starlette":
         own["custom_middlewares"] = [{"middleware": natives(flavor).MIDDLEWARE, "native": True}]
     return assembled(subject_of(flavor), form, Deployment(target, {**given_settings, **own}, layers=()))
@@ -166,7 +167,7 @@ class InProcess:
         response.request = request
         response.url = str(request.url)
         response.headers.update({name.decode("latin-1"): value.decode("latin-1") for name, value in answered.headers})
-        response.raw = _Raw(answered.headers)
+        response.raw = _Raw(answered.headers, answered.body)
         return response
 
 
@@ -175,10 +176,15 @@ class _Raw:
 
     version = 11
 
-    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         from urllib3 import HTTPHeaderDict
 
+        self._body = BytesIO(body)
+
         self.headers = HTTPHeaderDict([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
+
+    def read1(self, size: int, *, decode_content: bool) -> bytes:
+        return self._body.read1(size)
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -144,6 +144,71 @@ def test_a_job_that_moves_between_processes_is_followed_on() -> None:
     asyncio.run(main())
 
 
+def test_groups_that_overlap_are_given_once() -> None:
+    """Of events that are published again, for an attempt to write them had an unknown outcome, none comes twice."""
+
+    async def main() -> None:
+        async with bench(look=60.0) as desk:
+            job = await desk.claimed()
+            stream = desk.hub.follow(job.id)
+            await append(desk, job, 1, 1)
+            got = [*await anext(stream)]
+            await append(desk, job, 2, 4)
+            desk.hub.published(job.id, events(job, 3, 4))
+            await append(desk, job, 3, 6)
+            while got[-1].id < 6:
+                got += await anext(stream)
+            assert numbers(got) == [1, 2, 3, 4, 5, 6]
+            await stream.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_follower_that_reads_takes_nothing_from_the_others() -> None:
+    """What one follower has read from the store already is still told to those who came before."""
+
+    async def main() -> None:
+        async with bench(look=0.2) as desk:
+            job = await desk.claimed()
+            await append(desk, job, 1, 1)
+            first, second = desk.hub.follow(job.id), desk.hub.follow(job.id)
+            await anext(first)
+            await append(desk, job, 2, 2, here=False)
+            assert numbers(await anext(second)) == [1, 2]
+            async with asyncio.timeout(10):
+                assert numbers(await anext(first)) == [2]
+            await first.aclose()
+            await second.aclose()
+
+    asyncio.run(main())
+
+
+def test_the_store_is_not_asked_for_jobs_that_run_here() -> None:
+    """Looks at what other processes wrote leave out the jobs whose events are published here, until they end."""
+
+    async def main() -> None:
+        async with bench() as desk:
+            here, there = await desk.claimed(), await desk.claimed()
+            asked: list[set[str]] = []
+            marks = desk.store.marks
+
+            async def noted(job_ids: Sequence[str]) -> dict[str, int]:
+                asked.append(set(job_ids))
+                return await marks(job_ids)
+
+            desk.store.marks = noted  # type: ignore[method-assign,assignment]
+            desk.hub.runs_here(here.id)
+            tasks = [asyncio.create_task(followed(desk.hub, job.id)) for job in (here, there)]
+            await until(lambda: {there.id} in asked)
+            assert not any(here.id in ids for ids in asked)
+            desk.hub.ended_here(here.id)
+            await until(lambda: {here.id, there.id} in asked)
+            desk.hub.close()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+
+
 def test_a_stalled_follower_holds_no_more_than_its_share() -> None:
     """Of what a follower does not come for at most the capacity is held, and it gets all of it in the end."""
 

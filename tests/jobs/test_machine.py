@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -152,7 +152,13 @@ class Lives(RuleBasedStateMachine):
         model = self.pick(data)
         attempt, does = self.attempt(data, model)
         events = events_of(model.job, len(model.events) + 1, "log", TERMINAL_EVENTS[state])
-        work = {"result": b"%d" % attempt, "error": None, "error_code": None, "execution_time": 1.0, "events": events}
+        work = {
+            "result": b"%d" % next(self.numbers),
+            "error": None,
+            "error_code": None,
+            "execution_time": 1.0,
+            "events": events,
+        }
         ended = False
         for _ in range(times):
             ended = does(lambda: self.stage.run(self.store.finish(model.job.id, attempt, state, **work)))
@@ -243,6 +249,7 @@ def test_the_store_is_what_the_model_says(
         run_state_machine_as_test(
             lives,
             settings=settings(
+                phases=(Phase.generate,),
                 max_examples=examples,
                 stateful_step_count=30,
                 deadline=None,

@@ -212,30 +212,46 @@ def test_a_thread_that_waits_for_room_is_cancelled_there() -> None:
     asyncio.run(main())
 
 
+@step
+async def numbers():  # type: ignore[no-untyped-def]
+    for number in range(300):
+        yield number
+
+
+@step
+async def check(number: int) -> None: ...
+
+
+@pipeline
+async def awaits() -> None:
+    await numbers()
+
+
+@pipeline
+async def iterates() -> None:
+    async for _ in numbers():
+        pass
+
+
+@pipeline
+async def yields():  # type: ignore[no-untyped-def]
+    for number in range(300):
+        yield number
+
+
+@pipeline
+async def calls() -> None:
+    for number in range(300):
+        await check(number)
+
+
 def test_async_generators_wait_for_room() -> None:
-    """An async pipeline and its async generator steps never have more waiting than there is room for."""
+    """Async code that streams, or awaits its steps, never has more events waiting than there is room for."""
     most = 0
-
-    @step
-    async def numbers():  # type: ignore[no-untyped-def]
-        for number in range(300):
-            yield number
-
-    @step
-    async def check(number: int) -> None: ...
-
-    @pipeline
-    async def target():  # type: ignore[no-untyped-def]
-        await numbers()
-        for number in range(200):
-            await check(number)
-        async for number in numbers():
-            yield number
 
     async def main() -> None:
         nonlocal most
         async with bench() as desk:
-            job = await desk.claimed()
             append = desk.store.append
 
             async def watched(job_id: str, attempt: int, events: list[object], **others: object) -> None:
@@ -244,11 +260,12 @@ def test_async_generators_wait_for_room() -> None:
                 await append(job_id, attempt, events, **others)  # type: ignore[arg-type]
 
             desk.store.append = watched  # type: ignore[method-assign,assignment]
-            run = await recorded(desk, job, target, capacity=10)
-            assert run.status is Status.COMPLETED, run.error
-            events = await desk.stored(job.id)
-            assert [event.type for event in events].count("output_delta") == 900
-            assert most <= 12
+            for target in (awaits, iterates, yields, calls):
+                most, job = 0, await desk.claimed()
+                run = await recorded(desk, job, target, capacity=10)
+                assert run.status is Status.COMPLETED, run.error
+                assert len(await desk.stored(job.id)) >= 300
+                assert most <= 12, target.name
 
     asyncio.run(main())
 
@@ -366,6 +383,40 @@ def test_results_are_durable_when_they_are_said_to_be() -> None:
             await asyncio.wrap_future(kept)
             assert await desk.store.results(job.id) == {(0, "a"): b"1"}
             assert len(await desk.stored(job.id)) == 1
+
+    asyncio.run(main())
+
+
+def test_a_result_is_not_written_before_the_events_that_were_told_before_it() -> None:
+    """With more events than one write takes, the result goes with the last of them."""
+
+    async def main() -> None:
+        async with bench() as desk:
+            job, gate = await desk.claimed(), Gate(desk)
+            told = recording(desk, job)
+            for number in range(2500):
+                told("output_delta", None, {"delta": number})
+            kept = told.keep((0, "a", b"1"))
+            counts: list[int] = []
+            kept.add_done_callback(lambda _: counts.append(sum(gate.sizes)))
+            gate.opened.set()
+            await told.flush()
+            assert counts == [2500]
+
+    asyncio.run(main())
+
+
+def test_error_messages_can_be_kept_out_of_events() -> None:
+    """With error_messages off, an event says that a step failed, and not with what."""
+
+    async def main() -> None:
+        async with bench() as desk:
+            job = await desk.claimed()
+            told = Recording(job, desk.store, desk.hub, asyncio.get_running_loop(), error_messages=False)
+            told("step_failed", "a", {"attempt": 1, "error": "the password is 1234"})
+            await told.flush()
+            (event,) = await desk.stored(job.id)
+            assert json.loads(event.data) == {"attempt": 1, "error": "the step failed"}
 
     asyncio.run(main())
 

@@ -165,13 +165,13 @@ def test_from_the_first_result_that_cannot_be_kept_on_none_is() -> None:
     def target() -> int:
         value = add(1)
         odd(1)
-        return add(value)
+        return outer(value)
 
     memory = Kept()
     attempt(target, memory)
     assert sorted(memory.results) == [(0, "add")]
     _, made, _ = attempt(target, memory)
-    assert made == ["odd 1", "add 2 1"]
+    assert made == ["odd 1", "outer 2", "add 2 1", "add 3 1"]
 
 
 def test_what_a_step_calls_does_not_keep_it_from_being_remembered() -> None:
@@ -190,6 +190,27 @@ def test_what_a_step_calls_does_not_keep_it_from_being_remembered() -> None:
     attempt(target, memory)
     assert sorted(memory.results) == [(0, "wraps"), (1, "add")]
     _, made, _ = attempt(target, memory)
+    assert made == []
+
+
+def test_a_step_whose_annotation_names_nothing_is_remembered_as_json() -> None:
+    """A return annotation that cannot be evaluated, of a step that only the run itself finds, fails no run."""
+
+    @step
+    def vague(value: int) -> "Nowhere":  # type: ignore[name-defined]  # noqa: F821
+        calls.append(f"vague {value}")
+        return [value]
+
+    found = [vague]
+
+    @pipeline
+    def target(index: int) -> list[int]:
+        return list(found[index](1))
+
+    memory = Kept()
+    first, _, _ = attempt(target, memory, index=0)
+    assert first.status is Status.COMPLETED, first.error
+    _, made, _ = attempt(target, memory, index=0)
     assert made == []
 
 

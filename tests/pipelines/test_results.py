@@ -96,7 +96,7 @@ def shape(value: object) -> object:
     return type(value), value
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(value=python_values, annotation=st.sampled_from(ANNOTATIONS))
 def test_what_is_kept_comes_back_as_it_was(value: object, annotation: object) -> None:
     """Under any annotation, what is written is read back equal and of the same types; all else is not written."""
@@ -108,7 +108,7 @@ def test_what_is_kept_comes_back_as_it_was(value: object, annotation: object) ->
         assert shape(restored[0]) == shape(value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(value=json_values)
 def test_json_values_are_kept_without_an_annotation(value: object) -> None:
     """What JSON has a form for is kept by steps that say nothing of their results."""

@@ -517,9 +517,13 @@ PARTS: dict[str, Effect] = {
     ),
 }
 
+SOCKET = "tests/http/endpoints/test_websocket.py"
+
 # Fields that only a server, or a process, gives an effect.
 ELSEWHERE = {
     "send_timeout": "tests/reliability/test_slow_clients.py::test_an_answer_that_nobody_takes_is_given_up",
+    "max_message_size": f"{SOCKET}::test_a_message_that_is_too_large_ends_the_connection",
+    "max_subscriptions": f"{SOCKET}::test_subscriptions_are_bounded",
     "drain_timeout": "tests/cli/test_serve.py::test_what_does_not_finish_in_time_is_cut_and_the_status_says_so",
     "uvicorn_host": "tests/cli/test_serve.py::test_an_address_for_others_without_a_key_is_warned_about",
     "uvicorn_port": "tests/cli/test_serve.py::test_a_taken_port_is_one_message",

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 from asgipipe.servers.protocol import ProtocolLimits, bounded_protocol
+from asgipipe.servers.websocket import bounded_websocket
 from tests.servers.command import PATIENCE, until
 
 HEAD = b"GET / HTTP/1.1\r\nHost: test\r\n"
@@ -74,6 +75,7 @@ class Running:
         config = uvicorn.Config(
             app,
             http=bounded_protocol(limits),
+            ws=bounded_websocket(limits),
             lifespan="off",
             log_config=None,
             timeout_keep_alive=PATIENCE,  # type: ignore[arg-type]

@@ -87,6 +87,19 @@ SAMPLES: dict[str, tuple[object, str]] = {
     "stream_heartbeat": (5, "5"),
     "max_message_size": (4096, "4096"),
     "max_subscriptions": (3, "3"),
+    "capture": ("sampled(0.25, 7)", "sampled(0.25, 7)"),
+    "capture.mode": ("full", "Full"),
+    "capture.rate": (0.5, "0.5"),
+    "capture.seed": (42, "42"),
+    "capture.runs": (False, "off"),
+    "capture.payloads": (True, "yes"),
+    "capture.metadata": (True, "true"),
+    "capture.logs": ("errors", "ERRORS"),
+    "capture.persistence": ("memory", "memory"),
+    "capture.flush_on_step_end": (True, "on"),
+    "allow_capture_override": (False, "no"),
+    "capture_retention": (None, "null"),
+    "artifact_url": ("s3://weather/artifacts", "s3://weather/artifacts"),
     "startup_hook": ("shop.hooks:start", "shop.hooks:start"),
     "startup_hook_kwargs": ({"warm": True}, '{"warm": true}'),
     "shutdown_hook": ("shop.hooks.Stop.now", "shop.hooks.Stop.now"),
@@ -110,6 +123,12 @@ SAMPLES: dict[str, tuple[object, str]] = {
 COMPANIONS: dict[str, dict[str, object]] = {
     "startup_hook_kwargs": {"startup_hook": "shop.hooks:start"},
     "shutdown_hook_kwargs": {"shutdown_hook": "shop.hooks:stop"},
+    "capture.rate": {"capture": {"mode": "sampled"}},
+    "capture.seed": {"capture": {"mode": "sampled", "rate": 0.5}},
+    "capture.payloads": {"capture": {"mode": "CUSTOM", "runs": True}},
+    "capture.metadata": {"capture": {"mode": "CUSTOM", "runs": True}},
+    "capture.logs": {"capture": {"mode": "CUSTOM", "runs": True}},
+    "capture.flush_on_step_end": {"capture": {"mode": "full"}},
 }
 """What must be set beside a field so that it may be set."""
 
@@ -126,3 +145,12 @@ def nested(path: str, value: object) -> dict[str, object]:
     """Return the mapping that holds `value` at the dotted `path`."""
     first, _, rest = path.partition(".")
     return {first: nested(rest, value) if rest else value}
+
+
+def with_companions(path: str, value: object) -> dict[str, object]:
+    """Return the mapping that holds `value` at the dotted `path`, and what must be set beside it."""
+    values = nested(path, value)
+    for name, companion in COMPANIONS.get(path, {}).items():
+        own = values.get(name)
+        values[name] = {**companion, **own} if isinstance(companion, dict) and isinstance(own, dict) else companion
+    return values

@@ -25,6 +25,7 @@ from asgipipe.pipelines.context import Run, Status
 from asgipipe.pipelines.contract import Contract
 from asgipipe.service.deployment import BaseDeploymentService
 from asgipipe.service.envelope import EnvelopeWriter
+from asgipipe.settings.capture import override_type
 
 _FAILED = {Status.FAILED: 500, Status.TIMED_OUT: 504}
 _PLAIN = Manner()
@@ -36,14 +37,13 @@ Invocation = tuple[dict[str, object], str | None, float | None, bytes | None]
 class InvokeBody:
     """Reads the body of an invoke in one validation of the raw bytes."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, *, allow_capture: bool = True) -> None:
         self._contract = contract
         config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         fields = {
             "parameters": NotRequired[contract.parameters_type | None],
             "run_name": NotRequired[Annotated[str, Field(min_length=1, max_length=255)] | None],
-            # Nothing but null yet: what a run leaves behind cannot be chosen before something is recorded.
-            "capture_override": NotRequired[None],
+            "capture_override": NotRequired[override_type(allowed=allow_capture)],
             "timeout": NotRequired[Annotated[float, Field(gt=0)] | None],
         }
         body = TypedDict("InvokeBody", fields)  # type: ignore[misc]  # made at run time
@@ -98,7 +98,7 @@ class InvokeEndpoint:
         self._service = service
         self._acceptance = acceptance
         self._reservations = Reservations(service)
-        self._body = InvokeBody(service.pipeline.contract)
+        self._body = InvokeBody(service.pipeline.contract, allow_capture=service.settings.allow_capture_override)
         self._envelope = EnvelopeWriter(service.deployment, error_messages=error_messages)
         self._max_body_size = max_body_size
         self._receive_timeout = receive_timeout

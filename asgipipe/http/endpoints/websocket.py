@@ -71,7 +71,7 @@ class WebSocketEndpoint:
         self._service = service
         self._streams = streams
         self._lifecycle = lifecycle
-        self._body = InvokeBody(service.pipeline.contract)
+        self._body = InvokeBody(service.pipeline.contract, allow_capture=service.settings.allow_capture_override)
         self._limits = limits
         self._cancel_on_disconnect = cancel_on_disconnect
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-import psycopg
 from psycopg import Notify
 
 from asgipipe.stores.postgresql import liveness, tables
@@ -87,7 +86,7 @@ class Attendant:
             while not self._closing:
                 try:
                     self._attend(bell)
-                except psycopg.Error as error:
+                except Exception as error:  # boundary: workers live by this thread, whatever the database says
                     logger.debug("the store tells nothing: %s", self._server.described(error))
                     self._tell()
                     bell.wait(_PAUSE)
@@ -102,20 +101,18 @@ class Attendant:
             link.add_notify_handler(self._hear)
             link.execute(f"LISTEN {tables.channel(link)}")
             self._tell()
-            look = renewal = 0.0
+            renewal = 0.0
             while not self._closing:
                 now = time.monotonic()
                 if now >= renewal:
                     self._give_signs(link)
                     renewal = now + self._limits.renewal
-                if now >= look:
-                    link.execute("SELECT 1")
-                    look = now + self._limits.look
-                if bell.wait(min(look, renewal) - time.monotonic(), link):
-                    _receive(link)
+                # Proves that the other end still lives; with the answer, psycopg hands over what else has come.
+                link.execute("SELECT 1")
                 if self._heard:
                     self._heard = False
                     self._tell()
+                bell.wait(min(self._limits.look, self._limits.renewal), link)
             self._sign_off(link)
         finally:
             self._server.release(link)
@@ -190,19 +187,14 @@ class Bell:
     def ring(self) -> None:
         self._ringing.send(b"\0")
 
-    def wait(self, seconds: float, link: Link | None = None) -> bool:
-        """Wait until it rings, something comes over `link`, or `seconds` are over; return whether something came."""
+    def wait(self, seconds: float, link: Link | None = None) -> None:
+        """Wait until it rings, something comes over `link`, or `seconds` are over."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._hearing, selectors.EVENT_READ)
             if link is not None:
                 selector.register(link.fileno(), selectors.EVENT_READ)
-            return any(key.fileobj != self._hearing for key, _ in selector.select(max(seconds, 0.0)))
+            selector.select(seconds)
 
     def close(self) -> None:
         self._ringing.close()
         self._hearing.close()
-
-
-def _receive(link: Link) -> None:
-    """Take in what has come; what notifications say is heard by the connection's handler."""
-    link.execute("SELECT 1")

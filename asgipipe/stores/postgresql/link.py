@@ -1,17 +1,22 @@
 """Connections of psycopg's on which no answer is waited for longer than allowed."""
 
-import time
+import select
 from typing import TypeVar
 
 import psycopg
 from psycopg.abc import Buffer, PQGen
 from psycopg.rows import TupleRow
 from psycopg.types.numeric import Int8BinaryDumper, NumericBinaryLoader
+from psycopg.waiting import Ready, Wait
 
 RV = TypeVar("RV")
 
-_INTERVAL = 0.1
-"""Seconds between two looks of psycopg's at whether it still has to wait."""
+_ASKED: dict[int, int] = {
+    Wait.R: select.POLLIN,
+    Wait.W: select.POLLOUT,
+    Wait.RW: select.POLLIN | select.POLLOUT,
+}
+_BROKEN = select.POLLERR | select.POLLHUP
 
 
 class SilenceError(psycopg.OperationalError):
@@ -19,7 +24,7 @@ class SilenceError(psycopg.OperationalError):
 
 
 class Link(psycopg.Connection[TupleRow]):
-    """A connection; once silent, it raises SilenceError at each use.
+    """A connection; once it was silent for `patience` seconds, every use of it raises SilenceError.
 
     psycopg waits for as long as it takes: neither TCP nor libpq notices that a process of the server is stopped.
     """
@@ -29,28 +34,33 @@ class Link(psycopg.Connection[TupleRow]):
     backend: int = 0
     started: str = ""
 
-    def wait(self, gen: PQGen[RV], interval: float = _INTERVAL, timeout: float | None = None) -> RV:
-        bounded = self._bounded(gen)
-        # Before psycopg 3.3 there is no time-out to pass on.
-        return super().wait(bounded, interval) if timeout is None else super().wait(bounded, interval, timeout)
-
-    def _bounded(self, gen: PQGen[RV]) -> PQGen[RV]:
-        """Pass on what psycopg's generators and its loop say to each other, until nothing more comes."""
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Do what psycopg's own does, within limits."""
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
         if self.silent:
             raise SilenceError("the server did not answer")
-        end = time.monotonic() + self.patience
+        poll, socket = select.poll(), self.pgconn.socket
         try:
-            state = next(gen)
+            asked = next(gen)
             while True:
-                ready = yield state
-                # Asked only when nothing has come: an answer that arrived while this process stood still counts.
-                if not ready and time.monotonic() >= end:
-                    self.silent = True
-                    raise SilenceError(f"the server has not answered for {self.patience:g} s")
-                state = gen.send(ready)
+                poll.register(socket, _ASKED[asked])
+                asked = gen.send(self._ready(poll))
         except StopIteration as stop:
             result: RV = stop.value
             return result
+
+    def _ready(self, poll: select.poll) -> Ready:
+        found = poll.poll(self.patience * 1000)
+        if not found:
+            self.silent = True
+            raise SilenceError(f"the server has not answered for {self.patience:g} s")
+        ((_, events),) = found
+        # What is broken can be read: libpq then finds out how.
+        reading = events & (select.POLLIN | _BROKEN)
+        if events & select.POLLOUT:
+            return Ready.RW if reading else Ready.W
+        return Ready.R
 
 
 class _NumberLoader(NumericBinaryLoader):

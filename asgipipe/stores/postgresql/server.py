@@ -97,7 +97,12 @@ class Server:
         assert row is not None
         link.started = row[-1]
         while self._lost:
-            link.execute(_END, self._lost.popleft())
+            lost = self._lost.popleft()
+            try:
+                link.execute(_END, lost)
+            except psycopg.Error:
+                self._lost.append(lost)
+                raise
 
 
 def _secrets(url: str) -> set[str]:

@@ -98,10 +98,12 @@ class SQLiteOpened(Opened):
         self.watcher = watcher
 
     async def close(self) -> None:
-        if self.watcher is not None:
-            await self.watcher.close()
-        await super().close()
-        self.workers.close()
+        try:
+            if self.watcher is not None:
+                await self.watcher.close()
+            await super().close()
+        finally:
+            self.workers.close()
 
 
 def _nobody_else() -> None:

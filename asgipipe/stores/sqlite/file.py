@@ -14,6 +14,9 @@ from asgipipe.stores.sqlite.connection import SQLiteConnection, refuse_inherited
 APPLICATION_ID = 0x61736770
 """`asgp` in the header of our files: https://www.sqlite.org/pragma.html#pragma_application_id"""
 
+OLDEST = (3, 35)
+"""RETURNING came with it: https://www.sqlite.org/lang_returning.html"""
+
 WRITE = "BEGIN IMMEDIATE"
 """Waits for its turn; a transaction that becomes a writer later fails at once when somebody else has written."""
 READ = "BEGIN"
@@ -34,6 +37,11 @@ class SQLiteFile:
 
     def writer(self) -> SQLiteConnection:
         """Return a connection that writes, to a file that is there and up to date."""
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise StoreError(
+                f"Python's SQLite has version {sqlite3.sqlite_version}, and a store needs {_dotted(OLDEST)}: "
+                "use a newer Python, or set store_url to postgresql://..."
+            )
         if self.path is not None:
             places.refuse_network(self.path)
             places.make_folder(self.path.parent)
@@ -65,7 +73,7 @@ class SQLiteFile:
             check_same_thread=False,  # whoever opened it hands it to its thread, or closes it for it
             factory=self._factory,
         )
-        return SQLiteConnection(connection, begin, self.path)
+        return SQLiteConnection(connection, begin, self.path, self._lock_wait)
 
     def _inspect(self, path: Path) -> None:
         """Raise StoreError unless the file is ours or empty; it is opened for reading alone, and so left as it is."""
@@ -82,7 +90,9 @@ class SQLiteFile:
             raise _no_database(path)
 
     def _prepare(self, connection: SQLiteConnection) -> None:
-        connection.rows("PRAGMA journal_mode = WAL")
+        ((mode,),) = connection.rows("PRAGMA journal_mode = WAL")
+        if mode not in {"wal", "memory"}:
+            raise StoreError(f"the file system of {self.path} cannot hold a store: set store_url to another place")
         connection.rows("PRAGMA synchronous = FULL")
         connection.rows("PRAGMA journal_size_limit = 67108864")
         connection.begin()  # two processes may have come here at once: whoever is second finds it done
@@ -92,6 +102,7 @@ class SQLiteFile:
             connection.change(f"PRAGMA user_version = {migrations.VERSION}")
             connection.change(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.commit()
+        connection.rows("PRAGMA busy_timeout = 0")  # from here on `begin` is all that waits, and it does so by itself
 
     def _version(self, connection: SQLiteConnection) -> int:
         try:
@@ -125,3 +136,8 @@ def _make(path: Path) -> None:
         except FileExistsError:
             return
         os.close(descriptor)
+    places.flush(path.parent)
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

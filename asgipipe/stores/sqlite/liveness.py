@@ -7,6 +7,7 @@ all of the process's locks on it, so that a process opens it once, whoever uses 
 """
 
 import os
+import sys
 import threading
 from collections.abc import Collection
 from pathlib import Path
@@ -118,4 +119,5 @@ def _forget_parent() -> None:
     _opening = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_parent)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_parent)

@@ -1,5 +1,6 @@
 """Where files of a store may be: on a disk of this machine, in folders that nobody else reads."""
 
+import os
 import re
 from pathlib import Path
 
@@ -49,3 +50,13 @@ def make_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
+        flush(folder.parent)
+
+
+def flush(folder: Path) -> None:
+    """Have the names in a folder outlive a loss of power, which takes more than flushing the files."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -15,9 +15,11 @@ from tests.http.wire import Ask, Reply, http_scope, reply, until
 from tests.running import Settings
 
 
-def echo(number: int = 1, text: str = "") -> int:
+async def echo(number: int = 1, text: str = "") -> int:
     if text == "fail":
         raise ValueError("no")
+    if text == "wait":
+        await asyncio.Event().wait()
     return number
 
 

@@ -153,6 +153,9 @@ def test_info_tells_where_everything_is() -> None:
         "info_url_path": "/r/v1/info",
         "metrics_url_path": "/r/v1/metrics",
         "status_url_path": "/r/v1/status",
+        "jobs_url_path": "/r/v1/jobs",
+        "stream_url_path": "/r/v1/stream",
+        "runs_url_path": "/r/v1/runs",
     }
 
 

@@ -70,20 +70,11 @@ def test_callers_have_keys_of_their_own() -> None:
     on_stage(scene, {"auth_key": ["one", "two"]})
 
 
-def test_a_run_that_is_cancelled() -> None:
-    """A run that ends with the server, or its client, has no answer: the key is free again."""
+def test_a_request_that_is_cancelled() -> None:
+    """Some servers cancel the request of a client that left: there is no answer, and the key is free again."""
 
     async def scene(stage: Stage) -> None:
-        service = stage.deployment.service
-        invoke_run = service.invoke
-
-        async def cancelled(*arguments: object, **options: object) -> object:
-            run = asyncio.ensure_future(invoke_run(*arguments, **options))  # type: ignore[arg-type]  # those of invoke
-            await asyncio.sleep(0)
-            return await run
-
-        service.invoke = cancelled  # type: ignore[method-assign, assignment]
-        client = stage.client(keyed())
+        client = stage.client(keyed({"text": "wait"}))
         await until(lambda: stage.jobs.keys)
         client.task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -91,6 +82,18 @@ def test_a_run_that_is_cancelled() -> None:
         await until(lambda: not stage.jobs.keys)
 
     on_stage(scene)
+
+
+def test_a_run_that_is_cancelled() -> None:
+    """A run that ends with its client has no answer, and the key is free again."""
+
+    async def scene(stage: Stage) -> None:
+        client = stage.client(keyed({"text": "wait"}))
+        await until(lambda: stage.jobs.keys)
+        assert (await client.leave()).status == 503
+        await until(lambda: not stage.jobs.keys)
+
+    on_stage(scene, {"on_disconnect": "cancel"})
 
 
 def test_a_request_that_is_cancelled_while_it_takes_its_key() -> None:

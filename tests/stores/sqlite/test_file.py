@@ -162,3 +162,11 @@ def test_names_that_a_url_would_change(tmp_path: Path) -> None:
     path = tmp_path / "ä ?mode=memory#x%20&.db"
     open_and_close(path)
     assert path.is_file()
+
+
+def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python whose SQLite lacks what the store needs is told so before anything is made."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    with pytest.raises(StoreError, match=r"needs 3\.35"):
+        open_and_close(tmp_path / "store.db")
+    assert list(tmp_path.iterdir()) == []

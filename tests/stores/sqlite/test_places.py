@@ -26,7 +26,7 @@ def mounts(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
-        ("/home/me/store.db", "ext4"),
+        ("/srv/store.db", "ext4"),
         ("/net/store.db", "nfs4"),
         ("/network/store.db", "ext4"),
         ("/net/local/deep/store.db", "xfs"),
@@ -55,7 +55,7 @@ def test_a_link_is_followed(mounts: Path, tmp_path: Path) -> None:
         refuse_network(link / "store.db", mounts)
 
 
-@pytest.mark.parametrize("path", ["/home/store.db", "/net/local/store.db", "/twice/store.db"])
+@pytest.mark.parametrize("path", ["/srv/store.db", "/net/local/store.db", "/twice/store.db"])
 def test_local_disks_are_taken(mounts: Path, path: str) -> None:
     """Local disks are not refused, and neither is anything where the system does not tell."""
     refuse_network(Path(path), mounts)

@@ -107,7 +107,7 @@ def test_restarts_and_crashes_lose_nothing(server: PostgreSQLServer, url: str) -
     """A server that is restarted under load, and one that crashes, refuses, loses and doubles nothing."""
 
     async def scenario() -> None:
-        async with opened(url) as database:
+        async with opened(url, Limits(operation=20)) as database:
             load = Load(database)
             for how in (signal.SIGINT, signal.SIGQUIT):
                 await load.acknowledged(50)

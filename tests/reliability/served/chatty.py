@@ -1,0 +1,23 @@
+"""A pipeline with events that fill every buffer between it and a client."""
+
+import asyncio
+
+from asgipipe import get_step_context, pipeline, step
+
+TEXT = "x" * 32_768
+
+
+@step
+async def chat(count: int) -> int:
+    context = get_step_context()
+    for number in range(count):
+        context.emit({"number": number, "text": TEXT})
+        await asyncio.sleep(0.001)  # what it says can be kept as fast
+    while count > 100:  # more than any buffer takes: whoever reads on has to wait
+        await asyncio.sleep(0.05)
+    return count
+
+
+@pipeline
+async def chatty(count: int = 1) -> int:
+    return await chat(count)
