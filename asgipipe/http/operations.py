@@ -12,6 +12,7 @@ from asgipipe.http.schemas import (
     COUNT,
     EVENT,
     EVENT_STREAM,
+    EVENT_TYPE,
     JOB,
     METADATA,
     NULLABLE_SECONDS,
@@ -86,6 +87,7 @@ def _run_schemas(parameters: Schema, outputs: Schema, required: bool) -> dict[st
         "FailedEnvelope": envelope(False, {"type": "null"}, NULLABLE_STRING, failure),
         "Accepted": ACCEPTED,
         "Job": JOB,
+        "EventType": EVENT_TYPE,
         "Event": EVENT,
     }
 

@@ -55,11 +55,11 @@ class Query:
         raise BadRequestError(f"The query parameter {name} can be a number of seconds from 0 to {most}.")
 
     def text(self, name: str, longest: int) -> str | None:
-        """Return a text of at most `longest` characters, None when it is empty."""
+        """Return a text of at most `longest` characters."""
         value = self._one(name)
         if value is not None and len(value) > longest:
             raise BadRequestError(f"The query parameter {name} can have {longest} characters at most.")
-        return value or None
+        return value
 
     def _one(self, name: str) -> str | None:
         values = self._values.get(name)

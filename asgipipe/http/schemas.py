@@ -128,23 +128,20 @@ JOBS = record(
     }
 )
 
+EVENT_TYPE: Schema = {
+    "type": "string",
+    "enum": [
+        PIPELINE_STARTED,
+        *("step_started", "step_completed", "step_failed", "progress", "log", "output_delta"),
+        RETRYING,
+        *TERMINAL_EVENTS.values(),
+    ],
+}
+
 EVENT = record(
     {
         "id": {"type": "integer", "minimum": 0, "description": "1, 2, 3 ... for each job, without gaps."},
-        "event_type": {
-            "type": "string",
-            "enum": [
-                PIPELINE_STARTED,
-                "step_started",
-                "step_completed",
-                "step_failed",
-                "progress",
-                "log",
-                "output_delta",
-                RETRYING,
-                *TERMINAL_EVENTS.values(),
-            ],
-        },
+        "event_type": {"$ref": f"{DEFINITIONS}EventType"},
         "job_id": STRING,
         "run_id": STRING,
         "timestamp": TIME,
@@ -153,13 +150,20 @@ EVENT = record(
     }
 )
 
-EVENT_STREAM: Schema = {
-    "text/event-stream": {
-        "schema": {
-            "type": "string",
-            "description": "Server-Sent Events: `id` is that of the event, `event` its event_type, `data` all of it.",
-        },
-        # `itemSchema` of OpenAPI 3.2, which 3.1 does not know yet.
-        "x-itemSchema": {"$ref": f"{DEFINITIONS}Event"},
-    }
+_FRAME = {
+    **record(
+        {
+            "id": {"type": "string", "pattern": "^[0-9]+$"},
+            "event": {"$ref": f"{DEFINITIONS}EventType"},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"$ref": f"{DEFINITIONS}Event"},
+            },
+        }
+    ),
+    "description": "One event of the stream; its data is all of it, as JSON.",
 }
+
+# As OpenAPI 3.2 has it in `itemSchema`; of a media type that is a sequence, 3.1 can only describe what it consists of.
+EVENT_STREAM: Schema = {"text/event-stream": {"schema": _FRAME}}

@@ -193,9 +193,7 @@ class Attempt:
             return self._judged(await self._invoke(parameters, memory))
         except (StaleAttemptError, asyncio.CancelledError):
             raise
-        except (
-            BaseException
-        ) as error:  # boundary: a service of the user's may raise anything; the job must not stay open
+        except BaseException as error:  # boundary: a service of the user's may raise anything
             logger.error("job %s: the service raised\n%s", self.job.id, traceback_of(error))
             return self._unfinished(JobState.FAILED, "the server failed to run the job", FAILED)
 

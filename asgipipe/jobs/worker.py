@@ -19,6 +19,9 @@ _HAND_BACK_TIME = 0.25
 _LAST_WORDS = 0.1
 """Seconds that cancelled runs have to end by themselves, and then once more to end when their tasks are cancelled."""
 
+_Key = tuple[str, int]
+"""A job's id, and the number of the attempt."""
+
 
 class Worker:
     """One worker of the deployment, known in the store by the number `owner`; used on the event loop.
@@ -44,12 +47,13 @@ class Worker:
         self._means = means
         self._on_begin = on_begin
         self._on_end = on_end
-        self._attempts: dict[str, Attempt] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        # A job may have two attempts here: one that has lost it, and does not know that yet, and the one after.
+        self._attempts: dict[_Key, Attempt] = {}
+        self._tasks: dict[_Key, asyncio.Task[None]] = {}
         self._left_behind = 0
         self._claiming = 0
         self._unsure = False
-        self._known: set[str] = set()
+        self._known: set[_Key] = set()
         self._waiting: list[asyncio.Future[None]] = []
 
     # For the queue
@@ -76,13 +80,13 @@ class Worker:
 
     async def run(self, job_id: str) -> None:
         await self._adopt()
-        if await self.has_room() and job_id not in self._tasks:
+        if await self.has_room():
             with self._claim(1):
                 job = await self._means.store.claim_one(self.owner, job_id)
             await self._begin([] if job is None else [job])
-        task = self._tasks.get(job_id)
-        if task is not None:
-            await asyncio.wait([task])
+        tasks = [task for (each, _), task in self._tasks.items() if each == job_id]
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def next_due(self) -> float | None:
         return await self._means.store.next_due()
@@ -94,12 +98,11 @@ class Worker:
         return bool(self._tasks)
 
     def runs(self, job_id: str) -> bool:
-        return job_id in self._tasks
+        return any(each == job_id for each, _ in self._tasks)
 
     def cancel(self, job_id: str, reason: str | None) -> None:
         """Cancel a job, if it runs here."""
-        attempt = self._attempts.get(job_id)
-        if attempt is not None:
+        for attempt in self._of(job_id):
             attempt.cancel(reason)
 
     async def look_for_cancels(self) -> None:
@@ -172,20 +175,25 @@ class Worker:
         self._known = set(self._tasks)
         jobs = await self._means.store.owned(self.owner)
         self._unsure = False
-        return await self._begin([job for job in jobs if job.id not in self._known])
+        return await self._begin([job for job in jobs if _key(job) not in self._known])
 
     async def _begin(self, jobs: Sequence[Job]) -> int:
         if self.draining:
             await self._return(jobs)
             return 0
-        fresh = [job for job in jobs if job.id not in self._tasks]
+        fresh = [job for job in jobs if _key(job) not in self._tasks]
         for job in fresh:
-            attempt = self._attempts[job.id] = Attempt(job, self._means)
+            for stale in self._of(job.id):
+                stale.abandon()
+            attempt = self._attempts[_key(job)] = Attempt(job, self._means)
             self._on_begin()
-            self._tasks[job.id] = asyncio.create_task(self._execute(attempt), name=f"asgipipe-job-{job.id}")
+            self._tasks[_key(job)] = asyncio.create_task(self._execute(attempt), name=f"asgipipe-job-{job.id}")
             if self._unsure:
-                self._known.add(job.id)
+                self._known.add(_key(job))
         return len(fresh)
+
+    def _of(self, job_id: str) -> list[Attempt]:
+        return [attempt for (each, _), attempt in self._attempts.items() if each == job_id]
 
     async def _execute(self, attempt: Attempt) -> None:
         try:
@@ -196,7 +204,8 @@ class Worker:
             self._end(attempt)
 
     def _end(self, attempt: Attempt) -> None:
-        del self._tasks[attempt.job.id], self._attempts[attempt.job.id]
+        key = _key(attempt.job)
+        del self._tasks[key], self._attempts[key]
         if attempt.run is not None and attempt.run.abandoned:
             self._left_behind += 1
             attempt.run.on_thread_end = self._thread_ended
@@ -225,3 +234,7 @@ class Worker:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             wake(waiter)
+
+
+def _key(job: Job) -> _Key:
+    return job.id, job.attempt

@@ -246,10 +246,10 @@ class DeploymentService(BaseDeploymentService):
         run = Run(run_id or uuid7(), run_name or self._default_name(now), parameters, self._environment, listener)
         if memory is not None:
             run.memory = memory
+        started = monotonic()
         captured: RunCapture | None = None
         if self._observes or capture is not None or listener is not None:
-            captured = self._recorder.begin(run, now, capture, attempt=attempt, repeatable=background)
-        started = monotonic()
+            captured = self._recorder.begin(run, now - started, capture, attempt=attempt, repeatable=background)
         self._runs[run.id] = run
         longest = self._job_timeout if background else self._timeout
         limit = longest if timeout is None else min(timeout, longest)
@@ -266,7 +266,7 @@ class DeploymentService(BaseDeploymentService):
             raise
         finally:
             seconds = run.execution_time = monotonic() - started
-            if not run.abandoned:
+            if not run.abandoned and self._runs.get(run.id) is run:  # a job's next attempt has the same id
                 del self._runs[run.id]
             if run.outputs_json is not None:
                 self.metrics.run_finished("completed", seconds, now + seconds)
@@ -290,7 +290,8 @@ class DeploymentService(BaseDeploymentService):
 
     def _abandoned_run_ended(self, run: Run) -> None:
         run.abandoned = False
-        self._runs.pop(run.id, None)
+        if self._runs.get(run.id) is run:
+            del self._runs[run.id]
         if run.on_thread_end is not None:
             run.on_thread_end()
 

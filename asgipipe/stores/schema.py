@@ -110,11 +110,11 @@ CREATE TABLE runs (
     error TEXT,
     parameters {blob},
     outputs {blob},
-    metadata {blob}
+    metadata {blob},
+    steps {blob}
 );
-CREATE INDEX runs_listed ON runs (deployment, status, id);
 CREATE INDEX runs_newest ON runs (deployment, id);
-CREATE INDEX runs_old ON runs (deployment, started_at);
+CREATE INDEX runs_listed ON runs (deployment, status, id) WHERE status <> 'completed';
 CREATE TABLE run_steps (
     run_id TEXT NOT NULL,
     number {integer} NOT NULL,

@@ -18,7 +18,7 @@ from asgipipe.pipelines.observer import RunObserver, StepRecord, checked_metadat
 from asgipipe.stores.database import Value
 from asgipipe.tracking.payloads import LARGE, dump_outputs
 from asgipipe.tracking.policy import Plan
-from asgipipe.tracking.records import RUN
+from asgipipe.tracking.records import RUN, packed_step
 from asgipipe.tracking.store import RUNNING, Rows
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ MAX_HELD_BYTES = 16 * 1024 * 1024
 _PART_ROWS = 200
 _PART_BYTES = 1024 * 1024
 """What gathers of a run before it is handed to the writer."""
+_PACKED_STEPS = 50
+"""Steps that stand in the row of a run which is written as a whole: one row costs a third of four."""
 _STATUS = {Status.COMPLETED: "completed", Status.CANCELED: "canceled"}
 _FULL = "further log records of this run are not kept"
 
@@ -73,15 +75,15 @@ class PartWriter(Protocol):
 class RunCapture(RunObserver):
     """Looks on at one run and hands what it sees to the writer, in parts when that is much.
 
-    Steps and logs come on any thread, the end on the event loop. `at` is when the run began, in seconds since the
-    epoch; `repeatable` says that the run is a job's, which others may have attempted.
+    Steps and logs come on any thread, the end on the event loop. `base` is what makes seconds since the epoch of those
+    of the monotonic clock; `repeatable` says that the run is a job's, which others may have attempted.
     """
 
     def __init__(
-        self, run: Run, plan: Plan, subject: Subject, writer: PartWriter, at: float, *, attempt: int, repeatable: bool
+        self, run: Run, plan: Plan, subject: Subject, writer: PartWriter, base: float, *, attempt: int, repeatable: bool
     ) -> None:
         self.plan = plan
-        self.at = at
+        self.at = base + monotonic()
         self.ended = False
         self.written = False
         self._run = run
@@ -89,7 +91,7 @@ class RunCapture(RunObserver):
         self._writer = writer
         self._attempt = attempt
         self._repeatable = repeatable
-        self._base = at - monotonic()
+        self._base = base
         self._numbers = count(1)
         self._log_numbers = count(1)
         self._open: dict[int, StepRecord] = {}
@@ -208,13 +210,16 @@ class RunCapture(RunObserver):
         return waiter
 
     def _put(self, row: tuple[Value, ...], waiter: "Future[None] | None") -> None:
-        self.written = True
+        whole, self.written = self.ended and not self.written, True
         records, logs = _taken(self._steps), _taken(self._logs)
         open_steps = () if self.ended else tuple(self._open.values())
         steps = [self._step(record) for record in (*records, *open_steps)]
+        packed = None
+        if whole and len(steps) <= _PACKED_STEPS and self._size <= LARGE:
+            packed, steps = b"[%b]" % b",".join([packed_step(step) for step in steps]), []
         size, self._size = self._size, 0
         size += len(row[10] or b"") + len(row[11] or b"")  # type: ignore[arg-type]  # payloads
-        rows = Rows(row, steps, logs, self._repeatable)
+        rows = Rows((*row, packed), steps, logs, self._repeatable)
         self._writer.put(Part(rows, _taken(self._large), 1 + len(steps) + len(logs), size, waiter))
 
     def _row(

@@ -78,7 +78,8 @@ def text_of(record: logging.LogRecord) -> str:
     try:
         text = record.getMessage()
     except Exception as refusal:  # boundary: what is logged is anybody's, and so is how it prints itself
-        text = f"{str(record.msg)[:1024]} (its arguments do not fit: {type(refusal).__name__})"
+        template = record.msg[:1024] if isinstance(record.msg, str) else f"<{type(record.msg).__qualname__}>"
+        text = f"{template} (cannot be printed: {type(refusal).__name__})"
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         text = "\n".join((cut(text, MAX_LINE // 2), *traceback_lines(error)))

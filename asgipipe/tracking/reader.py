@@ -75,7 +75,9 @@ class RunReader:
         run = store.run(transaction, self._deployment, run_id)
         if run is None:
             return None
-        steps = store.steps(transaction, run_id, steps_after, limit + 1)
+        steps = [step for step in run.steps if step.number > steps_after]
+        if not run.steps:
+            steps = store.steps(transaction, run_id, steps_after, limit + 1)
         logs = store.logs(transaction, run_id, logs_after, limit + 1)
         artifacts = store.artifacts(transaction, run_id, [RUN, *(step.number for step in steps[:limit])])
         whole = replace(

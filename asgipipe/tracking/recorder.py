@@ -109,9 +109,11 @@ class Recorder:
     # Runs
 
     def begin(
-        self, run: Run, at: float, override: bytes | None = None, *, attempt: int = 1, repeatable: bool = False
+        self, run: Run, base: float, override: bytes | None = None, *, attempt: int = 1, repeatable: bool = False
     ) -> RunCapture | None:
-        """Look on at a run, if it is to be recorded; `at` is when it began, in seconds since the epoch.
+        """Look on at a run that begins now, if it is to be recorded.
+
+        `base` is what makes seconds since the epoch of those of the monotonic clock, for all its times to agree.
 
         What a run with a listener writes to `logging` goes there, too.
         """
@@ -120,7 +122,7 @@ class Recorder:
         plan = self._plan(override)
         if plan is None or not plan.takes(run.id) or not self._started:
             return None
-        capture = RunCapture(run, plan, self._subject, self.writer, at, attempt=attempt, repeatable=repeatable)
+        capture = RunCapture(run, plan, self._subject, self.writer, base, attempt=attempt, repeatable=repeatable)
         run.observer = capture
         if plan.logs:
             self.listen()

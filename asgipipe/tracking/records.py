@@ -4,11 +4,12 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Self
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
-from asgipipe.stores.database import Row
+from asgipipe.stores.database import Row, Value
 
 RUN = 0
 """The number that stands for the run itself, where steps have theirs."""
@@ -120,7 +121,10 @@ class RecordedRun:
 
     @classmethod
     def of(cls, row: Row) -> Self:
-        return cls(*row)  # type: ignore[arg-type]  # as the table has them
+        """Return the run in a row, or what the list shows of it."""
+        steps = row[13] if len(row) > 13 else None
+        held = read_steps(steps) if isinstance(steps, bytes) else ()
+        return cls(*row[:10], *(row[10:13] or (None, None, None)), held)  # type: ignore[arg-type]  # as the table has them
 
     def _head(self) -> dict[str, object]:
         return {
@@ -167,6 +171,33 @@ class RunPage:
     def as_json(self) -> bytes:
         members = {"runs": _list(run.summary_json() for run in self.runs), "next_cursor": to_json(self.next_cursor)}
         return _object({}, members)
+
+
+def packed_step(row: tuple[Value, ...]) -> bytes:
+    """Return a row of the table of steps as `read_steps` reads it from the row of its run."""
+    _, number, name, status, attempt, started_at, seconds, error, outputs, metadata = row
+    return b"[%d,%b,%b,%d,%.6f,%b,%b,%b,%b]" % (
+        number,
+        _text(name),
+        _text(status),
+        attempt,
+        started_at,
+        b"null" if seconds is None else b"%.9f" % seconds,
+        _text(error),
+        outputs or b"null",
+        metadata or b"null",
+    )
+
+
+_text = lru_cache(maxsize=4096)(to_json)
+
+
+def read_steps(text: bytes) -> list[RecordedStep]:
+    steps = []
+    for *facts, outputs, metadata in from_json(text):
+        payloads = (None if value is None else to_json(value) for value in (outputs, metadata))
+        steps.append(RecordedStep(*facts, *payloads))
+    return steps
 
 
 def timestamp(seconds: float) -> str:

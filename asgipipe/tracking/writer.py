@@ -81,7 +81,7 @@ class BackgroundWriter(PartWriter):
     async def stop(self, timeout: float) -> None:
         """Write what there is, for `timeout` seconds at most; the rest is lost, and counted."""
         self._stopping.set()
-        if self._scheduled and self._task is None:
+        if self._scheduled and (self._task is None or self._task.done()):
             await asyncio.sleep(0)  # it is about to begin
         if self._task is not None:
             await asyncio.wait([self._task], timeout=timeout)

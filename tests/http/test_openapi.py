@@ -184,7 +184,8 @@ WINE = {"age": 3, "grape": {"name": "a", "parents": [{"name": "b", "parents": []
         ({"parameters": WINE, "timeout": 0}, False),
         ({"parameters": WINE, "timeout": -1}, False),
         ({"parameters": WINE, "run_name": 7}, False),
-        ({"parameters": WINE, "capture_override": {"mode": "full"}}, False),
+        ({"parameters": WINE, "capture_override": {"mode": "full"}}, True),
+        ({"parameters": WINE, "capture_override": {"mode": "fuller"}}, False),
         ({"parameters": WINE, "unknown": 1}, False),
         ({"parameters": None}, False),
         ({}, False),
@@ -497,10 +498,13 @@ def test_jobs_and_events_are_as_documented() -> None:
     }
     assert verdict(made, content["/jobs"]["application/json"]["schema"], page) == []
     assert verdict(made, content["/jobs/{job_id}"]["application/json"]["schema"], json.loads(job.as_json())) == []
-    stream = content["/stream/{job_id}"]["text/event-stream"]
-    assert stream["schema"]["type"] == "string"
-    assert verdict(made, stream["x-itemSchema"], json.loads(event.as_json())) == []
-    assert verdict(made, stream["x-itemSchema"], {**json.loads(event.as_json()), "event_type": "other"}) != []
+    stream = content["/stream/{job_id}"]["text/event-stream"]["schema"]
+    made_event = json.loads(event.as_json())
+    sent = {"id": "1", "event": event.type, "data": event.as_json().decode()}
+    assert verdict(made, stream, sent) == []
+    assert verdict(made, stream["properties"]["data"]["contentSchema"], made_event) == []
+    assert verdict(made, stream, {**sent, "event": "other"}) != []
+    assert verdict(made, stream["properties"]["data"]["contentSchema"], {**made_event, "event_type": "other"}) != []
 
 
 def test_an_accepted_run_is_documented() -> None:

@@ -23,6 +23,7 @@ from schemathesis.core.result import Ok
 
 from asgipipe import Deployment, EndpointSpec, step
 from asgipipe.http.types import ASGIApp
+from asgipipe.identifiers import uuid7
 from asgipipe.settings import EndpointMethod
 from asgipipe.testing.lifespan import running
 from asgipipe.testing.subject import Form, assembled
@@ -32,6 +33,7 @@ from tests.reliability.sites import FLAVORS, subject_of
 
 KEY = "a-key"
 URL = "http://testserver"
+IDEMPOTENCY = "Idempotency-Key"
 
 
 class Colour(Enum):
@@ -186,6 +188,12 @@ class _Raw:
     def read1(self, size: int, *, decode_content: bool) -> bytes:
         return self._body.read1(size)
 
+    def close(self) -> None:
+        return
+
+    def release_conn(self) -> None:
+        return
+
 
 def _bytes(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode("latin-1")
@@ -233,6 +241,9 @@ def test_the_document_is_true(flavor: str, form: Form, case: str, mode: Generati
             @given(case=operation.as_strategy(generation_mode=mode))
             def check(case: schemathesis.Case[Any]) -> None:
                 assume(not _has_whole_float(case.body))
+                # The hosts' own routers refuse a line break before the deployment is asked.
+                assume(form is Form.STANDALONE or not any(map(_has_line_break, case.path_parameters.values())))
+                _give_own_key(case)
                 key = {} if _is_negated(case, ParameterLocation.HEADER) else headers  # called in this turn
                 answer = case.call_and_validate(
                     base_url=URL + form.prefix, headers=key, excluded_checks=[not_a_server_error]
@@ -242,6 +253,16 @@ def test_the_document_is_true(flavor: str, form: Form, case: str, mode: Generati
 
             with suppress(Unsatisfiable):  # nothing can be sent there that the document forbids
                 check()
+
+
+def _give_own_key(case: schemathesis.Case[Any]) -> None:
+    """A key that was used for another request is refused, and nothing in the document could say which those are."""
+    if IDEMPOTENCY in case.headers and not _is_negated(case, ParameterLocation.HEADER):
+        case.headers[IDEMPOTENCY] = uuid7()
+
+
+def _has_line_break(value: object) -> bool:
+    return isinstance(value, str) and "\n" in unquote(value)
 
 
 def _is_negated(case: schemathesis.Case[Any], location: ParameterLocation) -> bool:
@@ -263,7 +284,9 @@ def test_the_document_covers_what_is_served() -> None:
     """Every built-in endpoint stands in it, with the bearer scheme where a key is needed."""
     with answering(deployed(required, {"auth_key": KEY})):
         document = document_at()
-    assert {"/invoke", "/health", "/ready", "/info", "/metrics", "/status", "/openapi.json"} <= document["paths"].keys()
+    fixed = {"/invoke", "/health", "/ready", "/info", "/metrics", "/status", "/openapi.json", "/jobs", "/runs"}
+    below = {"/jobs/{job_id}", "/jobs/{job_id}/cancel", "/stream/{job_id}", "/runs/{run_id}"}
+    assert fixed | below <= document["paths"].keys()
     assert document["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
     assert document["paths"]["/health"]["get"]["security"] == []
     assert document["security"] == [{"bearer": []}]

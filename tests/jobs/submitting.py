@@ -16,8 +16,8 @@ PATIENCE = 20.0
 
 
 @asynccontextmanager
-async def working(target: object, store: Path, **settings: object) -> AsyncIterator[Deployment]:
-    """A started deployment of `target` whose jobs are in the file `store`."""
+async def working(target: object, store: Path | str, **settings: object) -> AsyncIterator[Deployment]:
+    """A started deployment of `target` whose jobs are in `store`."""
     async with started(target, {"store_url": str(store), "drain_timeout": 0.2, **settings}) as deployment:
         yield deployment
 
@@ -49,7 +49,7 @@ async def ended(deployment: Deployment, job_id: str) -> Job:
 async def in_state(jobs: BaseJobs, job_id: str, state: str) -> Job:
     """Wait until a job is in a state."""
     async with asyncio.timeout(PATIENCE):
-        while (job := await found(jobs, job_id)).state != state:
+        while (job := await found(jobs, job_id)).state != state:  # noqa: ASYNC110  # in any process
             await asyncio.sleep(0.005)
     return job
 
@@ -73,7 +73,7 @@ class Gate:
     async def arrive(self) -> None:
         self.entered += 1
         async with asyncio.timeout(PATIENCE):
-            while not self._open.is_set():
+            while not self._open.is_set():  # noqa: ASYNC110  # one gate for threads and tasks
                 await asyncio.sleep(0.002)
 
     def open(self) -> None:

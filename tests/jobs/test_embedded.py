@@ -270,3 +270,19 @@ def test_a_job_of_another_process_begins_soon(tmp_path: Path) -> None:
                 return waits
 
     assert sorted(asyncio.run(main()))[2] < 0.1
+
+
+def test_it_works_over_postgresql(postgresql_url: str) -> None:
+    """The queue of the store is that of every store: here another process's job is run, and a delayed one."""
+
+    async def main() -> None:
+        target = pipeline(name="target")(lambda: 1)
+        async with (
+            working(target, postgresql_url, job_queue="embedded"),
+            working(target, postgresql_url, job_queue="embedded", run_jobs=False) as front,
+        ):
+            for delay in (0.0, 0.1):
+                job = await ended(front, (await submitted(front, delay=delay)).id)
+                assert (job.state, job.attempt) == ("completed", 1)
+
+    asyncio.run(main())

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from time import time
 
@@ -23,6 +24,7 @@ from asgipipe.errors import (
 )
 from asgipipe.jobs.jobs import IdempotencyKey, Replay, Submission
 from asgipipe.jobs.states import JobState
+from asgipipe.jobs.upkeep import forget_old
 from asgipipe.stores.sqlite import SQLiteDatabase
 from tests.http.wire import until
 from tests.jobs.submitting import Gate, ended, events_of, found, in_state, outputs_of, submitted, working
@@ -131,11 +133,15 @@ def test_it_is_opened_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_store_that_cannot_be_used_stops_the_start(store: Path) -> None:
     """A database of somebody else's is refused when the deployment starts, and left as it is."""
-    store.parent.mkdir()
-    store.write_text("not ours" * 1000)
+    occupy(store)
     with pytest.raises(StoreError, match="no SQLite database"):
         asyncio.run(_start_and_stop(Deployment(double, {"store_url": str(store)}, layers=())))
     assert store.read_text() == "not ours" * 1000
+
+
+def occupy(store: Path) -> None:
+    store.parent.mkdir()
+    store.write_text("not ours" * 1000)
 
 
 def test_a_store_that_becomes_unusable(store: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -143,8 +149,7 @@ def test_a_store_that_becomes_unusable(store: Path, caplog: pytest.LogCaptureFix
 
     async def main() -> None:
         async with working(double, store, run_jobs=False) as deployment:
-            store.parent.mkdir()
-            store.write_text("not ours" * 1000)
+            await asyncio.to_thread(occupy, store)
             with pytest.raises(UnavailableError):
                 await submitted(deployment)
 
@@ -162,6 +167,8 @@ def test_a_wrong_queue_is_refused_when_the_deployment_is_built() -> None:
     """No request is needed to find out that a job queue cannot be made."""
     with pytest.raises(DefinitionError, match="job_queue: there is no job queue 'embeded'; did you mean 'embedded'"):
         Deployment(double, {"job_queue": "embeded"}, layers=())
+    with pytest.raises(DefinitionError, match="job_queue EmbeddedQueue raised TypeError: .* no option 'colour'"):
+        Deployment(double, {"job_queue_kwargs": {"colour": "red"}}, layers=())
 
 
 def test_jobs_need_a_deployment_that_runs(store: Path) -> None:
@@ -476,6 +483,113 @@ def test_a_key_of_a_sync_run(store: Path) -> None:
     asyncio.run(main())
 
 
+# What is remembered, and how long
+
+
+@pytest.mark.parametrize(("job_resume", "calls"), [(True, 1), (False, 2)])
+def test_resuming(store: Path, job_resume: bool, calls: int) -> None:
+    """A job that is run again skips the steps whose results were kept, unless `job_resume` says otherwise."""
+    counted: list[int] = []
+
+    @step
+    async def count() -> int:
+        counted.append(1)
+        return len(counted)
+
+    @pipeline
+    async def stumbling() -> int:
+        number = await count()
+        if get_step_context().run_id not in stumbled:
+            stumbled.add(get_step_context().run_id)
+            raise ValueError("once")
+        return number
+
+    stumbled: set[str] = set()
+
+    async def main() -> None:
+        settings = {"job_resume": job_resume, "job_retries": 1, "job_retry_delay": 0.01}
+        async with working(stumbling, store, **settings) as deployment:
+            job = await ended(deployment, (await submitted(deployment)).id)
+            assert (job.attempt, outputs_of(job)) == (2, {"output": calls})
+
+    asyncio.run(main())
+
+
+def test_the_lifetime_of_a_key(store: Path) -> None:
+    """After `idempotency_ttl` seconds a key may be used for something else."""
+
+    async def main() -> None:
+        async with working(double, store, idempotency_ttl=0.05) as deployment:
+            jobs = deployment.service.jobs
+            first = await jobs.submit(Submission({"number": 1}), KEY)
+            await asyncio.sleep(0.06)
+            second = await jobs.submit(Submission({"number": 2}), IdempotencyKey("key", "caller", "other"))
+            assert not isinstance(first, Replay)
+            assert not isinstance(second, Replay)
+            assert first.id != second.id
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("job_retention", [0.05, None])
+def test_retention(store: Path, monkeypatch: pytest.MonkeyPatch, job_retention: float | None) -> None:
+    """Finished jobs are forgotten after `job_retention` seconds, the others and those of null never."""
+    monkeypatch.setattr("asgipipe.jobs.local.forget_old", partial(forget_old, interval=0.03))
+
+    async def main() -> None:
+        async with working(double, store, job_retention=job_retention) as deployment:
+            jobs = deployment.service.jobs
+            waiting = await submitted(deployment, delay=60)
+            done = await ended(deployment, (await submitted(deployment)).id)
+            await asyncio.sleep(0.2)
+            async with asyncio.timeout(5):
+                while job_retention is not None and await jobs.get(done.id):  # noqa: ASYNC110  # nobody tells
+                    await asyncio.sleep(0.01)
+            assert (await jobs.get(done.id) is None) == (job_retention is not None)
+            assert await jobs.get(waiting.id) is not None
+
+    asyncio.run(main())
+
+
+def test_the_events_that_are_kept(store: Path) -> None:
+    """Beyond `max_job_events` the oldest are forgotten, and who reads them is told so."""
+
+    @pipeline
+    async def talking() -> None:
+        for number in range(300):
+            get_step_context().emit(number)
+
+    async def main() -> None:
+        async with working(talking, store, max_job_events=100) as deployment:
+            accepted = await submitted(deployment)
+            await in_state(deployment.service.jobs, accepted.id, "completed")
+            events = await events_of(deployment.service.jobs, accepted.id)
+            assert events[0].type == "log"
+            assert len(events) <= 101
+            assert events[-1].id == 302
+
+    asyncio.run(main())
+
+
+def test_the_events_that_are_held(store: Path) -> None:
+    """At most `subscriber_queue` events come at once to a follower who is behind; none is missing."""
+
+    @pipeline
+    async def talking() -> None:
+        for number in range(50):
+            get_step_context().emit(number)
+
+    async def main() -> None:
+        async with working(talking, store, subscriber_queue=7) as deployment:
+            accepted = await submitted(deployment)
+            await in_state(deployment.service.jobs, accepted.id, "completed")
+            groups = [group async for group in deployment.service.jobs.follow(accepted.id)]
+            assert max(map(len, groups)) == 7
+            assert [event.id for group in groups for event in group] == [*range(1, 53)]
+
+    asyncio.run(main())
+
+
 # Several in one store
 
 
@@ -501,7 +615,7 @@ def test_a_store_that_somebody_else_makes(store: Path) -> None:
 
     async def main() -> None:
         async with working(double, store), working(double, store, run_jobs=False) as front:
-            assert not store.exists()
+            assert not await asyncio.to_thread(store.exists)
             job = await ended(front, (await submitted(front)).id)
             assert job.state is JobState.COMPLETED
 

@@ -83,7 +83,7 @@ class Broken(LibraryQueue):
 )
 def test_the_embedded_queue_by_name(given: object) -> None:
     """It is the one of SQLite stores and of memory, and can be named in all the usual ways."""
-    for url in (None, "memory:", "/tmp/store.db"):
+    for url in (None, "memory:", "kept/store.db"):
         assert type(load_queue(given, url, {})) is EmbeddedQueue
     assert type(load_queue("embedded", "postgresql://x/y", {})) is EmbeddedQueue
 

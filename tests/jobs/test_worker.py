@@ -163,6 +163,33 @@ def _store_of(deployment: Deployment) -> JobStore:
     return there.store
 
 
+def test_a_worker_that_gets_its_own_job_again(store: Path) -> None:
+    """The worker that has lost a job may be the next to claim it: the old attempt is dropped, the new one goes on."""
+    gate, runs = Gate(), []
+
+    @pipeline
+    async def waiting() -> int:
+        runs.append(1)
+        number = len(runs)
+        if number == 1:
+            await gate.arrive()
+        return number
+
+    async def main() -> None:
+        async with working(waiting, store) as deployment:
+            accepted = await submitted(deployment)
+            await until(lambda: gate.entered)
+            running = await in_state(deployment.service.jobs, accepted.id, "running")
+            assert running.owner is not None
+            await _store_of(deployment).take_over({running.owner}, lambda job, error: b"{}")
+            deployment.service.jobs._queue.pending(0.0)
+            job = await ended(deployment, accepted.id)
+            assert (job.attempt, outputs_of(job)) == (2, {"output": 2})
+            await until(lambda: deployment.lifecycle.active == 0)
+
+    asyncio.run(main())
+
+
 class Odd(BaseException):
     pass
 
@@ -210,7 +237,7 @@ def test_whatever_a_pipeline_raises(store: Path, error: BaseException, is_async:
 
 @pytest.mark.parametrize("error", [OSError("no such thing"), SystemExit(1)], ids=lambda error: type(error).__name__)
 def test_a_service_that_raises(store: Path, error: BaseException) -> None:
-    """A service of the user's that raises fails the job, without saying anything of the inside, and the worker lives."""
+    """A service of the user's that raises fails the job, says nothing of the inside, and the worker lives."""
 
     class Service(DeploymentService):
         async def invoke(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
@@ -302,7 +329,7 @@ def test_a_cancel_that_comes_while_a_retry_waits(store: Path) -> None:
             jobs = deployment.service.jobs
             accepted = await submitted(deployment)
             async with asyncio.timeout(5):
-                while (await found(jobs, accepted.id)).failures == 0:
+                while (await found(jobs, accepted.id)).failures == 0:  # noqa: ASYNC110  # nobody tells
                     await asyncio.sleep(0.005)
             job = await jobs.cancel(accepted.id)
             assert (job.state, job.error) == (JobState.CANCELED, "the job was canceled")

@@ -518,10 +518,26 @@ PARTS: dict[str, Effect] = {
 }
 
 SOCKET = "tests/http/endpoints/test_websocket.py"
+JOBS = "tests/jobs/test_local.py"
 
 # Fields that only a server, or a process, gives an effect.
 ELSEWHERE = {
     "send_timeout": "tests/reliability/test_slow_clients.py::test_an_answer_that_nobody_takes_is_given_up",
+    "store_url": f"{JOBS}::test_memory_needs_no_file",
+    "job_queue": "tests/jobs/test_queue.py::test_one_that_stands_on_a_library",
+    "job_queue_kwargs": f"{JOBS}::test_a_wrong_queue_is_refused_when_the_deployment_is_built",
+    "run_jobs": f"{JOBS}::test_a_replica_that_runs_no_jobs",
+    "job_concurrency": f"{JOBS}::test_concurrency_and_priorities",
+    "max_pending_jobs": f"{JOBS}::test_the_limit_of_pending_jobs",
+    "job_max_attempts": "tests/runners/test_jobs.py::test_the_last_attempt",
+    "job_retries": f"{JOBS}::test_retries_come_to_an_end",
+    "job_retry_delay": f"{JOBS}::test_retries",
+    "job_timeout": f"{JOBS}::test_a_deadline",
+    "job_resume": f"{JOBS}::test_resuming",
+    "job_retention": f"{JOBS}::test_retention",
+    "max_job_events": f"{JOBS}::test_the_events_that_are_kept",
+    "idempotency_ttl": f"{JOBS}::test_the_lifetime_of_a_key",
+    "subscriber_queue": f"{JOBS}::test_the_events_that_are_held",
     "max_message_size": f"{SOCKET}::test_a_message_that_is_too_large_ends_the_connection",
     "max_subscriptions": f"{SOCKET}::test_subscriptions_are_bounded",
     "drain_timeout": "tests/cli/test_serve.py::test_what_does_not_finish_in_time_is_cut_and_the_status_says_so",

@@ -95,7 +95,7 @@ settings:
     app_title: b
 pipeline:
   nam: x
-capture: {}
+snapshot: {}
 """
     )
     found = issues(
@@ -114,7 +114,7 @@ capture: {}
         f"{file}:8:12: settings.deployment.cors.allow_orgins: unknown field; did you mean allow_origins?",
         f"{file}:10:5: settings.deployment.app_title: written twice; the first one is in line 9",
         f"{file}:12:3: pipeline.nam: unknown field; did you mean name?",
-        f"{file}:13:1: capture: unknown field",
+        f"{file}:13:1: snapshot: unknown field",
         "decorator: app_titel: unknown field; did you mean app_title?",
         'environment ASGIPIPE_CORS: cors: expected JSON, an object such as {"name": "value"} (line 1 column 2)',
         "environment ASGIPIPE_X: no such setting",

@@ -109,7 +109,7 @@ def test_forbidden_file(file: Path) -> None:
         ("settings:\n  deployment: [a]", "2:3: settings.deployment: expected a mapping"),
         ("pipeline: x", "1:1: pipeline: expected a mapping"),
         ("setings: {}", "1:1: setings: unknown field; did you mean settings?"),
-        ("capture: {mode: full}", "1:1: capture: unknown field"),
+        ("snapshot: {name: full}", "1:1: snapshot: unknown field"),
         ("deployment: {}", "1:1: deployment: unknown field; it belongs under settings:"),
         ("uvicorn_port: 1", "1:1: uvicorn_port: unknown field; it belongs under settings: deployment:"),
         ("settings: {deploymnt: {}}", "1:12: settings.deploymnt: unknown field; did you mean deployment?"),

@@ -57,10 +57,10 @@ class CancelEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         job_id = job_id_in(scope)
         reason = Query(scope).text("reason", LONGEST_REASON)
-        if reason is not None:
+        if reason:
             reason = reason.replace("\0", "\ufffd")  # PostgreSQL keeps no NUL in a text
         try:
-            job = await self._service.jobs.cancel(job_id, reason=reason, by=CLIENT)
+            job = await self._service.jobs.cancel(job_id, reason=reason or None, by=CLIENT)
         except HTTPError as error:
             raise _about(job_id, error) from None
         await respond(send, 202, JSON, b'{"job_id":"%b","status":"%b"}' % (job.id.encode(), job.state.value.encode()))
