@@ -93,6 +93,7 @@ class Means:
     requeued: Callable[[float], None]
     retry_delay: float
     resume: bool
+    error_messages: bool = True
     clock: Callable[[], float] = time
 
 
@@ -123,7 +124,13 @@ class Attempt:
         self._cancel_reason: str | None = None
         self._begun = False
         self._recording = Recording(
-            job, means.store, means.hub, asyncio.get_running_loop(), on_stale=self._drop, clock=means.clock
+            job,
+            means.store,
+            means.hub,
+            asyncio.get_running_loop(),
+            on_stale=self._drop,
+            clock=means.clock,
+            error_messages=means.error_messages,
         )
 
     def cancel(self, reason: str | None) -> None:
@@ -274,6 +281,7 @@ class Attempt:
         delay = min(self._means.retry_delay * 2.0 ** min(self.job.failures, 64), _MAX_DELAY)
         due_at = self._means.clock() + delay
         self._recording(RETRYING, None, {"attempt": self.job.attempt, "error": ending.error, "delay": delay})
+        await self._recording.flush()  # with the results of steps that nobody waited for
         events: list[Event] = self._recording.take()
         store, job = self._means.store, self.job
         await self._persist(

@@ -303,6 +303,7 @@ class Jobs(BaseJobs):
             self._queue.pending,
             settings.job_retry_delay,
             settings.job_resume,
+            settings.error_messages,
             self._clock,
         )
         worker = there.worker = Worker(

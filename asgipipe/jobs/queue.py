@@ -26,6 +26,10 @@ class Consumer(Protocol):
         """The database of the store; it is open."""
 
     @property
+    def deployment(self) -> str:
+        """The id of the deployment whose jobs it runs: others may share the database."""
+
+    @property
     def concurrency(self) -> int:
         """How many jobs it runs at once."""
 
@@ -71,6 +75,9 @@ class BaseJobQueue(ABC):
         if options:
             raise TypeError(f"{type(self).__name__} takes no option {next(iter(options))!r}")
 
+    def check(self, store_url: str | None) -> None:  # noqa: B027  # a queue may work with every store
+        """Raise DefinitionError when it cannot work with the store at this place; called when a deployment is built."""
+
     async def open(self, database: Database) -> None:  # noqa: B027  # a queue may need nothing of the kind
         """Make ready to have jobs added; called when the database is open, also where no jobs are run.
 
@@ -114,7 +121,9 @@ def load_queue(given: object, store_url: str | None, options: dict[str, object])
     if not (inspect.isclass(found) and issubclass(found, BaseJobQueue)):
         raise DefinitionError(f"job_queue {given!r} is not a subclass of BaseJobQueue")
     try:
-        return found(**options)
+        queue = found(**options)
+        queue.check(store_url)
+        return queue
     except DefinitionError:
         raise
     except Exception as error:  # boundary: a queue of the user's may raise anything

@@ -1,7 +1,7 @@
 """What is said about jobs and their events, and how it is written as JSON."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 
 from pydantic_core import from_json, to_json
@@ -105,8 +105,9 @@ class JobOptions:
 
     @classmethod
     def load(cls, options: bytes) -> "JobOptions":
-        """Read what `dump` wrote; what an older version did not write yet has its default."""
-        given = cls(**from_json(options))
+        """Read what `dump` wrote: what an older version did not write yet has its default, a later one's is left."""
+        names = {field.name for field in fields(cls)}
+        given = cls(**{name: value for name, value in from_json(options).items() if name in names})
         return given if given.capture is None else replace(given, capture=str(given.capture).encode())
 
 

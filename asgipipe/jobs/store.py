@@ -49,7 +49,7 @@ class JobStore:
         max_events: int = 100_000,
     ) -> None:
         self._database = database
-        self._deployment = deployment
+        self.deployment = deployment
         self._clock = clock
         self._moves = Transitions(deployment, clock, on_pending, max_events)
         self._room = Room(deployment)
@@ -66,7 +66,7 @@ class JobStore:
         """
         if key is None:
             return await self._database.write(lambda transaction: self._insert(transaction, job, limit, keyed=False))
-        taking = Taking(self._deployment, key, job.id, None, self._clock(), ttl)
+        taking = Taking(self.deployment, key, job.id, None, self._clock(), ttl)
         outcome = await self._unless_held(partial(self._insert_with_key, job, limit, taking))
         return outcome.replay(key.fingerprint) if isinstance(outcome, HeldKey) else outcome
 
@@ -88,13 +88,13 @@ class JobStore:
         try:
             self._room.take(transaction, limit)
         except TooManyRequestsError:
-            if (accepted := found(transaction, self._deployment, job.id)) is None:
+            if (accepted := found(transaction, self.deployment, job.id)) is None:
                 raise
             return accepted
         return None
 
     async def get(self, job_id: str) -> Job | None:
-        return await self._database.read(lambda transaction: found(transaction, self._deployment, job_id))
+        return await self._database.read(lambda transaction: found(transaction, self.deployment, job_id))
 
     async def page(self, state: JobState | None, limit: int, cursor: str | None) -> JobPage:
         """Return the newest jobs first. Raises BadRequestError for a cursor that is none of ours."""
@@ -102,7 +102,7 @@ class JobStore:
         return await self._database.read(lambda transaction: self._page(transaction, state, limit, before))
 
     def _page(self, transaction: Transaction, state: JobState | None, limit: int, before: str | None) -> JobPage:
-        where, parameters = "deployment = ?", [self._deployment]
+        where, parameters = "deployment = ?", [self.deployment]
         if state is not None:
             where, parameters = f"{where} AND state = ?", [*parameters, state.value]
         ((total,),) = transaction.rows(f"SELECT COUNT(*) FROM jobs WHERE {where}", *parameters)  # noqa: S608  # constants
@@ -115,7 +115,7 @@ class JobStore:
 
     async def counts(self) -> dict[JobState, int]:
         sql = "SELECT state, COUNT(*) FROM jobs WHERE deployment = ? GROUP BY state"
-        rows = await self._database.read(lambda transaction: transaction.rows(sql, self._deployment))
+        rows = await self._database.read(lambda transaction: transaction.rows(sql, self.deployment))
         counted: dict[str, int] = dict(rows)  # type: ignore[arg-type]  # a text and a number
         return {state: counted.get(state.value, 0) for state in JobState}
 
@@ -145,7 +145,7 @@ class JobStore:
         """Return what `owner` runs: also what it claimed without having been told so."""
         where = "deployment = ? AND state = 'running' AND owner = ?"
         sql = f"SELECT {COLUMNS} FROM jobs WHERE {where} ORDER BY id"  # noqa: S608  # constants
-        rows = await self._database.read(lambda transaction: transaction.rows(sql, self._deployment, owner))
+        rows = await self._database.read(lambda transaction: transaction.rows(sql, self.deployment, owner))
         return [job_of(row) for row in rows]
 
     async def next_due(self) -> float | None:
@@ -154,10 +154,10 @@ class JobStore:
 
     def _next_due(self, transaction: Transaction) -> float | None:
         ready = "SELECT 1 FROM jobs WHERE deployment = ? AND state = 'pending' AND delayed = 0 LIMIT 1"
-        if transaction.row(ready, self._deployment) is not None:
+        if transaction.row(ready, self.deployment) is not None:
             return self._clock()
         waiting = "SELECT due_at FROM jobs WHERE deployment = ? AND state = 'pending' AND delayed = 1"
-        row = transaction.row(f"{waiting} ORDER BY due_at LIMIT 1", self._deployment)
+        row = transaction.row(f"{waiting} ORDER BY due_at LIMIT 1", self.deployment)
         return None if row is None else float(row[0] or 0)
 
     async def owners(self) -> set[int]:
@@ -166,7 +166,7 @@ class JobStore:
             "SELECT owner FROM jobs WHERE deployment = ? AND state = 'running'"
             " UNION SELECT owner FROM idempotency_keys WHERE deployment = ? AND status IS NULL"
         )
-        rows = await self._database.read(lambda transaction: transaction.rows(sql, self._deployment, self._deployment))
+        rows = await self._database.read(lambda transaction: transaction.rows(sql, self.deployment, self.deployment))
         return {owner for (owner,) in rows if isinstance(owner, int)}
 
     # Attempts
@@ -254,7 +254,7 @@ class JobStore:
             "SELECT id, cancel_reason FROM jobs"
             " WHERE deployment = ? AND state = 'running' AND owner = ? AND cancel_requested = 1"
         )
-        rows = await self._database.read(lambda transaction: transaction.rows(sql, self._deployment, owner))
+        rows = await self._database.read(lambda transaction: transaction.rows(sql, self.deployment, owner))
         return [(str(job_id), None if reason is None else str(reason)) for job_id, reason in rows]
 
     # Events
@@ -264,7 +264,7 @@ class JobStore:
         return await self._database.read(lambda transaction: self._events(transaction, job_id, after, limit))
 
     def _events(self, transaction: Transaction, job_id: str, after: int, limit: int) -> EventPage | None:
-        job = found(transaction, self._deployment, job_id)
+        job = found(transaction, self.deployment, job_id)
         if job is None:
             return None
         rows = transaction.rows(
@@ -286,7 +286,7 @@ class JobStore:
             some = wanted[start : start + _MARKS]
             places = ", ".join("?" * len(some))
             sql = f"SELECT id, last_event FROM jobs WHERE deployment = ? AND id IN ({places})"  # noqa: S608  # question marks
-            marks.update(transaction.rows(sql, self._deployment, *some))  # type: ignore[arg-type]  # a text and a number
+            marks.update(transaction.rows(sql, self.deployment, *some))  # type: ignore[arg-type]  # a text and a number
         return marks
 
     # Retention
@@ -302,7 +302,7 @@ class JobStore:
             removed = prune_keys(transaction, keys_before, limit)
             if jobs_before is None or removed == limit:
                 return removed
-            return removed + prune_jobs(transaction, self._deployment, jobs_before, limit - removed)
+            return removed + prune_jobs(transaction, self.deployment, jobs_before, limit - removed)
 
         return await self._database.write(operation)
 
@@ -314,7 +314,7 @@ class JobStore:
         Raises ConflictError while the first one runs, ValidationError when the request was another. A key that a dead
         worker took and did not answer is taken anew.
         """
-        taking = Taking(self._deployment, key, run_id, owner, self._clock(), ttl)
+        taking = Taking(self.deployment, key, run_id, owner, self._clock(), ttl)
 
         def operation(dead: Collection[int], transaction: Transaction) -> HeldKey | None:
             wish = replace(taking, dead=dead)
@@ -326,12 +326,12 @@ class JobStore:
     async def answer(self, key: IdempotencyKey, *, owner: int, status: int, body: bytes) -> None:
         """Keep the answer of the sync run for which `owner` took the key, unless it is somebody else's by now."""
         await self._database.write(
-            lambda transaction: keys.answer(transaction, self._deployment, key, owner=owner, status=status, body=body)
+            lambda transaction: keys.answer(transaction, self.deployment, key, owner=owner, status=status, body=body)
         )
 
     async def release(self, key: IdempotencyKey, *, owner: int) -> None:
         """Give back a key that `owner` took and has no answer to."""
-        await self._database.write(lambda transaction: keys.release(transaction, self._deployment, key, owner))
+        await self._database.write(lambda transaction: keys.release(transaction, self.deployment, key, owner))
 
     async def _unless_held(self, operation: Callable[[Collection[int], Transaction], T | HeldKey]) -> T | HeldKey:
         """Do an operation that needs a key; what the dead hold of keys is no obstacle."""

@@ -59,6 +59,10 @@ class Worker:
     # For the queue
 
     @property
+    def deployment(self) -> str:
+        return self._means.store.deployment
+
+    @property
     def room(self) -> int:
         if self.draining:
             return 0

@@ -86,7 +86,7 @@ class RunCapture(RunObserver):
         self.at = base + monotonic()
         self.ended = False
         self.written = False
-        self._run = run
+        self.run = run
         self._subject = subject
         self._writer = writer
         self._attempt = attempt
@@ -122,7 +122,7 @@ class RunCapture(RunObserver):
 
     def step_failed(self, record: StepRecord, error: BaseException) -> None:
         record.error = message_of(error).replace("\0", "\\x00")
-        canceled = isinstance(error, RunCanceled) or self._run.cancel_reason is not None
+        canceled = isinstance(error, RunCanceled) or self.run.cancel_reason is not None
         self._keep(record, "canceled" if canceled else "failed")
 
     def step_restored(self, step: "Step[..., object]", value: object) -> None:
@@ -176,7 +176,7 @@ class RunCapture(RunObserver):
         else:
             message = text()
         self._size += len(message)
-        row = (self._run.id, number, record.created, record.levelno, record.name[:200], step_name, message)
+        row = (self.run.id, number, record.created, record.levelno, record.name[:200], step_name, message)
         self._logs.append(row)
         if not self.plan.failures_only and (len(self._logs) >= _PART_ROWS or self._size > _PART_BYTES):
             self.hand_over()
@@ -197,7 +197,7 @@ class RunCapture(RunObserver):
     def finish(self, seconds: float) -> "Future[None] | None":
         """Hand over the rest, when the run has ended; the future, when the plan waits, is as in `flush`."""
         self.ended = True
-        run = self._run
+        run = self.run
         status = _STATUS.get(run.status, "failed")
         if self.plan.failures_only and status != "failed":
             return None
@@ -225,7 +225,7 @@ class RunCapture(RunObserver):
     def _row(
         self, status: str, completed: float | None, seconds: float | None, error: str | None, outputs: bytes | None
     ) -> tuple[Value, ...]:
-        run, plan, subject = self._run, self.plan, self._subject
+        run, plan, subject = self.run, self.plan, self._subject
         parameters = None
         if plan.payloads:
             parameters = self._inline(RUN, "parameters", run.parameters_json)
@@ -258,7 +258,7 @@ class RunCapture(RunObserver):
             outputs = self._inline(record.number, "outputs", outputs)
         metadata = record.metadata if self.plan.metadata else None
         return (
-            self._run.id,
+            self.run.id,
             record.number,
             record.name,
             record.status,

@@ -135,6 +135,7 @@ class Recorder:
     def end(self, capture: RunCapture, seconds: float) -> "Future[None] | None":
         """Take the end of a run; the future, when its policy waits, is done when everything is durable."""
         self._active.discard(capture)
+        capture.run.observer = None  # they know each other, and would be left to the garbage collector
         if self._all_ended is not None and not self._active:
             self._all_ended.set()
         return capture.finish(seconds)

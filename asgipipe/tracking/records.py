@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Self
 
 from pydantic_core import from_json, to_json
@@ -121,10 +120,12 @@ class RecordedRun:
 
     @classmethod
     def of(cls, row: Row) -> Self:
-        """Return the run in a row, or what the list shows of it."""
-        steps = row[13] if len(row) > 13 else None
-        held = read_steps(steps) if isinstance(steps, bytes) else ()
-        return cls(*row[:10], *(row[10:13] or (None, None, None)), held)  # type: ignore[arg-type]  # as the table has them
+        steps = row[-1]
+        return cls(*row[:-1], read_steps(steps) if isinstance(steps, bytes) else ())  # type: ignore[call-arg,arg-type]  # as above
+
+    @classmethod
+    def listed(cls, row: Row) -> Self:
+        return cls(*row, None, None, None)  # type: ignore[call-arg,arg-type]  # as above
 
     def _head(self) -> dict[str, object]:
         return {
@@ -173,23 +174,14 @@ class RunPage:
         return _object({}, members)
 
 
-def packed_step(row: tuple[Value, ...]) -> bytes:
+def packed_step(row: Row) -> bytes:
     """Return a row of the table of steps as `read_steps` reads it from the row of its run."""
-    _, number, name, status, attempt, started_at, seconds, error, outputs, metadata = row
-    return b"[%d,%b,%b,%d,%.6f,%b,%b,%b,%b]" % (
-        number,
-        _text(name),
-        _text(status),
-        attempt,
-        started_at,
-        b"null" if seconds is None else b"%.9f" % seconds,
-        _text(error),
-        outputs or b"null",
-        metadata or b"null",
-    )
+    *facts, outputs, metadata = row[1:]
+    return b"%b,%b,%b]" % (to_json(facts)[:-1], _json(outputs), _json(metadata))
 
 
-_text = lru_cache(maxsize=4096)(to_json)
+def _json(text: Value) -> bytes:
+    return text if isinstance(text, bytes) else b"null"
 
 
 def read_steps(text: bytes) -> list[RecordedStep]:

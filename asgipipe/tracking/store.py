@@ -132,7 +132,7 @@ def page(
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     values = [value for value in given.values() if value is not None]
     sql = f"SELECT {_LISTED} FROM runs {where} ORDER BY id DESC LIMIT ?"  # noqa: S608  # constants
-    runs = [RecordedRun.of(row) for row in transaction.rows(sql, *values, limit + 1)]
+    runs = [RecordedRun.listed(row) for row in transaction.rows(sql, *values, limit + 1)]
     return RunPage(runs[:limit], runs[limit - 1].id if len(runs) > limit else None)
 
 

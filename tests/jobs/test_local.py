@@ -167,7 +167,7 @@ def test_a_wrong_queue_is_refused_when_the_deployment_is_built() -> None:
     """No request is needed to find out that a job queue cannot be made."""
     with pytest.raises(DefinitionError, match="job_queue: there is no job queue 'embeded'; did you mean 'embedded'"):
         Deployment(double, {"job_queue": "embeded"}, layers=())
-    with pytest.raises(DefinitionError, match="job_queue EmbeddedQueue raised TypeError: .* no option 'colour'"):
+    with pytest.raises(DefinitionError, match=r"job_queue EmbeddedQueue raised TypeError: .* no option 'colour'"):
         Deployment(double, {"job_queue_kwargs": {"colour": "red"}}, layers=())
 
 

@@ -39,6 +39,11 @@ class PostgreSQLDatabase(LanedDatabase["PostgreSQLOpened"]):
     def place(self) -> str:
         return self._server.place
 
+    @property
+    def url(self) -> str:
+        """For programs that connect to it by themselves: it may hold a password."""
+        return self._server.url
+
     def exists(self) -> bool:
         """True: nothing but asking could tell."""
         return True

@@ -37,7 +37,7 @@ class Server:
         self.limits = limits
         self.backends: set[int] = set()
         """The server's processes for connections of ours."""
-        self._url = url
+        self.url = url
         self._not_before = 0.0
         self._secrets = _secrets(url)
         self._lost: deque[tuple[int, str]] = deque(maxlen=16)
@@ -60,7 +60,7 @@ class Server:
         time.sleep(max(self._not_before - time.monotonic(), 0))
         try:
             link = Link.connect(
-                self._url,
+                self.url,
                 autocommit=True,
                 connect_timeout=self.limits.connecting,
                 client_encoding="utf8",
