@@ -1,7 +1,8 @@
 """Playing the code blocks of a Markdown file: files are written, servers started, commands run, answers compared.
 
-A `python` or `yaml` block that begins with a comment `# name.ext` is that file. A `console` block holds commands behind
-`$ ` and, below each, what it prints. Everything else is prose.
+A `python`, `yaml` or `javascript` block that begins with a comment `# name.ext` is that file. A `console` block holds commands behind
+`$ ` and, below each, what it prints; an id that was printed may stand in the commands that follow. Everything else is
+prose.
 """
 
 import json
@@ -9,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,20 +28,41 @@ SERVERS = {
     "hypercorn ": " --bind 127.0.0.1:$UVICORN_PORT",
     "uvicorn ": "",
 }
+WORKER = "asgipipe worker"
+"""Runs beside the server until the document ends."""
+
 FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE_NAME = re.compile(r"# (?P<name>[\w./]+)\n")
-DECIMAL = re.compile(r"\d+\.\d+")
+FILE_NAME = re.compile(r"(#|//) (?P<name>[\w./]+\.\w+)\n")
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+# What differs from run to run in an output that is text: ids, times, durations (whose widths move columns), fractions.
+MASKS = (
+    (UUID, "<id>"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"), "<time>"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d( [A-Z]+)?"), "<time>"),
+    (re.compile(r"\b\d\d:\d\d:\d\d\b"), "<time>"),
+    (re.compile(r"\b\d+\.\d+ m?s\b"), "<duration>"),
+    (re.compile(r"\d+\.\d+(e-?\d+)?"), "0.0"),
+    (re.compile(r"(?<=\S) {2,}"), "  "),
+)
 
 # Members of answers that differ from run to run; what is compared is their type.
 CHANGING = {
     "average_execution_time",
+    "completed_at",
+    "created_at",
     "deployment_id",
     "execution_time",
     "id",
+    "job_id",
     "last_execution_time",
     "run_id",
     "run_name",
     "snapshot_id",
+    "started_at",
+    "status_url",
+    "stream_url",
+    "timestamp",
     "uptime",
 }
 
@@ -82,21 +104,37 @@ def commands(block: Block) -> Iterator[Command]:
         yield Command(line, output.strip())
 
 
-def play(document: Sequence[Block], folder: Path, serve: Serve) -> None:
-    """Carry out the blocks in order, in `folder`, and compare every output with what the document shows."""
+def play(document: Sequence[Block], folder: Path, serve: Serve, places: Mapping[str, str] | None = None) -> None:
+    """Carry out the blocks in order, in `folder`, and compare every output with what the document shows.
+
+    `places` are texts of the document that stand for something else here.
+    """
     server: Server | None = None
+    actual = dict(places or {})
     for block in document:
         if block.language == "console":
             for command in commands(block):
-                port = next((option for program, option in SERVERS.items() if program in command.line), None)
+                line = put(command.line, actual)
+                port = next((option for program, option in SERVERS.items() if program in line), None)
                 if port is not None:
-                    server = restart(f"{command.line}{port}", folder, serve, server)
+                    server = restart(f"{line}{port}", folder, serve, server)
+                elif WORKER in line:
+                    serve(program=("bash", "-c", line), cwd=folder, env=environment(), ready=False)
                 else:
-                    same(run(command.line, folder, server), command.output, command.line)
+                    output = run(line, folder, server)
+                    same(output, command.output, command.line)
+                    actual |= zip(UUID.findall(command.output), UUID.findall(output), strict=False)
         elif match := FILE_NAME.match(block.text):
             file = folder / match["name"]
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(block.text, encoding="utf-8")
+            file.write_text(put(block.text, actual), encoding="utf-8")
+
+
+def put(text: str, actual: Mapping[str, str]) -> str:
+    """Return a text of the document with what stands here for the names it uses."""
+    for name, value in actual.items():
+        text = text.replace(name, value)
+    return text
 
 
 def restart(line: str, folder: Path, serve: Serve, running: Server | None) -> Server:
@@ -128,13 +166,19 @@ def environment() -> dict[str, str]:
 
 
 def same(actual: str, expected: str, what: str) -> None:
-    """Compare an output with the documented one: JSON by structure, other text with decimal fractions masked."""
+    """Compare an output with the documented one: JSON by structure, other text without what differs every time."""
     try:
         documented = json.loads(expected)
     except ValueError:
-        assert DECIMAL.sub("0.0", actual) == DECIMAL.sub("0.0", expected), what
+        assert masked(actual) == masked(expected), what
     else:
         assert normal(json.loads(actual)) == normal(documented), what
+
+
+def masked(text: str) -> str:
+    for pattern, mask in MASKS:
+        text = pattern.sub(mask, text)
+    return text
 
 
 def normal(value: object, name: str = "") -> object:

@@ -20,6 +20,8 @@ from asgipipe.errors import UserError
 # Each command's module is imported when the command is used or asked for help, so that `asgipipe --help` is quick.
 _COMMANDS = {
     "serve": ("asgipipe.cli.serve:serve", "Serve pipelines over HTTP."),
+    "worker": ("asgipipe.cli.worker:worker", "Run the jobs of pipelines without a server."),
+    "job": ("asgipipe.cli.job:job", "List, show, cancel and follow jobs."),
     "run": ("asgipipe.cli.run:run", "List and show recorded runs."),
     "settings": ("asgipipe.cli.settings:settings", "Check, explain and describe settings."),
     "completion": ("asgipipe.cli.main:completion", "Print the completion script of a shell."),

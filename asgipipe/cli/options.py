@@ -1,6 +1,6 @@
 """Flags for every setting, in groups, and the settings file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -162,23 +162,32 @@ def settings_options(function: Callable[Concatenate[Values, P], R]) -> Callable[
 
     The function receives what was given as its first argument. Use it below `@click.command(cls=SettingsCommand)`.
     """
+    return options_of(DeploymentSettings.model_fields)(function)
 
-    @wraps(function)
-    def command(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = {name: kwargs.pop(name) for name in list(kwargs) if name.startswith(_PREFIX)}
-        return function(_values(given), *args, **kwargs)
 
-    click.option(
-        "--set",
-        f"{_PREFIX}set",
-        metavar="PATH=VALUE",
-        multiple=True,
-        help="Any setting by its path, such as cors.allow_origins=https://app.example. May be given several times.",
-    )(command)
-    for group, names in reversed(GROUPS.items()):
-        for name in reversed(names):
-            _add(command, group, name, DeploymentSettings.model_fields[name])
-    return command
+def options_of(fields: Container[str]) -> Callable[[Callable[Concatenate[Values, P], R]], Callable[P, R]]:
+    """Do the same as `settings_options`, with flags for some of the fields alone."""
+
+    def decorate(function: Callable[Concatenate[Values, P], R]) -> Callable[P, R]:
+        @wraps(function)
+        def command(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = {name: kwargs.pop(name) for name in list(kwargs) if name.startswith(_PREFIX)}
+            return function(_values(given), *args, **kwargs)
+
+        click.option(
+            "--set",
+            f"{_PREFIX}set",
+            metavar="PATH=VALUE",
+            multiple=True,
+            help="Any setting by its path, such as cors.allow_origins=https://app.example. May be given several times.",
+        )(command)
+        for group, names in reversed(GROUPS.items()):
+            for name in reversed(names):
+                if name in fields:
+                    _add(command, group, name, DeploymentSettings.model_fields[name])
+        return command
+
+    return decorate
 
 
 def _add(command: Callable[..., object], group: str, name: str, field: FieldInfo) -> None:

@@ -28,9 +28,9 @@ class Remote:
     """The API of a running deployment at `url`: its root, with `root_url_path` and `api_url_path` if it has them."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise click.UsageError(f"{url!r} is not the URL of a deployment, such as http://127.0.0.1:8000")
-        self.url = url.rstrip("/")
+        self.url = _checked(url)
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise click.UsageError("the key holds characters that no key has: only visible ASCII can be sent")
         self._headers = {} if key is None else {"authorization": f"Bearer {key}"}
 
     def client(self) -> "httpx.Client":
@@ -55,27 +55,52 @@ class Remote:
             raise RemoteError(f"{self.url} cannot be reached: {str(error) or type(error).__name__}") from None
         if answer.is_error:
             raise RemoteError(self.reason(answer), answer.status_code)
-        return _object(answer, self.url)
+        return self._object(answer)
 
     def reason(self, answer: "httpx.Response") -> str:
         """Return why a deployment refused."""
         if answer.status_code == 401:
             return f"{self.url} needs a key: give --key, or set ASGIPIPE_KEY"
         try:
-            detail = _object(answer, self.url).get("detail")
+            detail = self._object(answer).get("detail")
         except RemoteError:
             detail = None
         return f"{self.url} answered {answer.status_code}: {str(detail or answer.reason_phrase)[:500]}"
 
+    def stranger(self) -> RemoteError:
+        """Return the error for what no deployment answers."""
+        return RemoteError(f"{self.url} does not answer like a deployment of asgipipe; is the URL right?")
 
-def _object(answer: "httpx.Response", url: str) -> dict[str, object]:
+    def _object(self, answer: "httpx.Response") -> dict[str, object]:
+        try:
+            found = answer.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise self.stranger()
+        return cast("dict[str, object]", found)
+
+
+def _checked(url: str) -> str:
+    """Return a URL as others are put below it; what is wrong with it is said without what may be a password."""
     try:
-        found = answer.json()
+        parts = urlsplit(url)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise RemoteError(f"{url} does not answer like a deployment of asgipipe; is the URL right?", answer.status_code)
-    return cast("dict[str, object]", found)
+        parts, right = urlsplit(""), False
+    if not right or parts.query or parts.fragment:
+        shown = url.rpartition("@")[2].partition("?")[0]
+        raise click.UsageError(f"{shown!r} is not the URL of a deployment, such as http://127.0.0.1:8000")
+    if "@" in parts.netloc:
+        raise click.UsageError("a deployment knows no user and password: leave them out of the URL, and give --key")
+    return url.rstrip("/")
+
+
+def remote(url: str, key: str | None, store: str | None, config_file: str | None) -> Remote:
+    """Return the deployment at a URL. Raises UsageError when a store is named as well."""
+    if store is not None or config_file is not None:
+        raise click.UsageError("--url is a running deployment, --store and --config name a store: give one of the two")
+    return Remote(url, key)
 
 
 def remote_options(command: F) -> F:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import click
 
 from asgipipe.cli.options import config_option
-from asgipipe.cli.remote import Remote, RemoteError, remote_options, store_option
+from asgipipe.cli.remote import RemoteError, remote, remote_options, store_option
 from asgipipe.cli.settings import resolved
 from asgipipe.cli.tables import cell, duration, local_time, table
 from asgipipe.errors import UserError
@@ -52,7 +52,7 @@ def list_runs(
     """List recorded runs, newest first."""
     query = {"status": status, "pipeline": pipeline, "limit": limit, "cursor": cursor}
     if url is not None:
-        page: Json = _remote(url, key, store, config_file).get("/runs", query)
+        page: Json = remote(url, key, store, config_file).get("/runs", query)
     else:
         with closing(_local(store, config_file)) as runs:
             found = runs.list(status=status, pipeline=pipeline, limit=limit, cursor=cursor)
@@ -98,16 +98,10 @@ def show(
 def _document(run_id: str, store: str | None, config_file: str | None, url: str | None, key: str | None) -> Json | None:
     if url is not None:
         path = f"/runs/{quote(run_id, safe='')}"
-        return _remote(url, key, store, config_file).get(path, {"limit": _PARTS})
+        return remote(url, key, store, config_file).get(path, {"limit": _PARTS})
     with closing(_local(store, config_file)) as runs:
         found = runs.get(run_id.lower(), limit=_PARTS)
         return None if found is None else cast("Json", json.loads(found.as_json()))
-
-
-def _remote(url: str, key: str | None, store: str | None, config_file: str | None) -> Remote:
-    if store is not None or config_file is not None:
-        raise click.UsageError("--url is a running deployment, --store and --config name a store: give one of the two")
-    return Remote(url, key)
 
 
 def _local(store: str | None, config_file: str | None) -> "Runs":

@@ -1,15 +1,8 @@
 """`asgipipe serve`: pipelines over HTTP, in the foreground."""
 
-import logging
-import traceback
-
 import click
 
-from asgipipe import logs
 from asgipipe.cli.options import SettingsCommand, Values, config_option, settings_options
-from asgipipe.errors import UserError
-
-logger = logging.getLogger("asgipipe.cli")
 
 
 @click.command(cls=SettingsCommand)
@@ -37,18 +30,8 @@ def serve(
     The exit status is 0 after a clean end, 1 when something was cut short, 2 when the command line, the settings or a
     target are wrong, and 3 when the server did not start.
     """
-    from asgipipe.servers import deadline
+    from asgipipe.cli.foreground import run_in_foreground
     from asgipipe.servers.command import run
     from asgipipe.servers.specification import Specification
 
-    try:
-        status = run(Specification(targets, config_file, values, name))
-    except UserError as error:
-        if not logs.writes_json():
-            raise
-        # A reader of JSON lines gets this one as JSON, too.
-        debug = context.find_root().params.get("debug")
-        logger.critical("%s%s", error, "\n" + traceback.format_exc() if debug else "")
-        status = error.exit_code
-    deadline.end_within(1.0)  # threads of the user's, which Python would wait for
-    context.exit(status)
+    run_in_foreground(context, run, Specification(targets, config_file, values, name))

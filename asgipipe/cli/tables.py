@@ -25,11 +25,11 @@ def cell(text: str, widest: int = WIDEST) -> str:
     return shown if len(shown) <= widest else f"{shown[: widest - 1]}…"
 
 
-def local_time(timestamp: str | None) -> str:
-    """Return an RFC 3339 time to the second, in the time zone of this machine."""
+def local_time(timestamp: str | None, *, zone: bool = False) -> str:
+    """Return an RFC 3339 time to the second, in the time zone of this machine, and which one that is."""
     if timestamp is None:
         return "-"
-    return datetime.fromisoformat(timestamp).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromisoformat(timestamp).astimezone().strftime(f"%Y-%m-%d %H:%M:%S{' %Z' if zone else ''}")
 
 
 def duration(seconds: float | None) -> str:

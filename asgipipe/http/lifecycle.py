@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context
 from enum import Enum
 
 from asgipipe.errors import UnavailableError, UserError
@@ -75,13 +76,14 @@ class Lifecycle:
         self._holders += 1
         return value
 
-    async def ensure_started(self) -> object:
-        """Start without taking part in deciding about the stop."""
+    async def ensure_started(self, context: Context | None = None) -> object:
+        """Start, in `context` or that of the caller, without taking part in deciding about the stop."""
         if self._task is None or self._task.done():
             self._ready = asyncio.get_running_loop().create_future()
             self._stop = asyncio.Event()
             self.state = State.STARTING
-            self._task = asyncio.create_task(self._hold(self._ready, self._stop), name="asgipipe-lifecycle")
+            holding = self._hold(self._ready, self._stop)
+            self._task = asyncio.create_task(holding, name="asgipipe-lifecycle", context=context)
         if self._ready is None:
             raise AssertionError("a holder task has its future")
         return await asyncio.shield(self._ready)
@@ -99,7 +101,8 @@ class Lifecycle:
         if self.stopping:
             raise UnavailableError("The server is stopping.")
         try:
-            await self.ensure_started()
+            # What starts here outlives the request, so it has nothing of its context: neither its id nor its trace.
+            await self.ensure_started(Context())
         except UserError as error:
             if error is not self._reported:
                 self._reported = error

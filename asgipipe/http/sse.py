@@ -7,7 +7,7 @@ off at SIGTERM and replaces a method of uvicorn's on import.
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from asgipipe.http.types import Send
 from asgipipe.jobs.records import Event
@@ -23,7 +23,9 @@ HEADERS = (
 RETRY = b"retry: 1000\n\n"
 """Milliseconds after which an EventSource that lost its connection comes back."""
 
-_KEPT = 4 * 1024 * 1024
+_KEPT = 1024 * 1024
+_PIECE = 64 * 1024
+"""Bytes that are sent at once: a server takes whatever it is given, and keeps what its client does not read."""
 _EVENT_ID = re.compile(rb"[0-9]{1,18}").fullmatch
 
 
@@ -55,8 +57,19 @@ class Frames:
         self._size = 0
         self._made: OrderedDict[int, tuple[Event, bytes]] = OrderedDict()
 
-    def of(self, events: Iterable[Event]) -> bytes:
-        return b"".join([self._of(event) for event in events])
+    def of(self, events: Iterable[Event]) -> Iterator[bytes]:
+        """Yield the frames of `events`, several together unless they are large."""
+        piece: list[bytes] = []
+        size = 0
+        for event in events:
+            made = self._of(event)
+            if piece and size + len(made) > _PIECE:
+                yield b"".join(piece)
+                piece, size = [], 0
+            piece.append(made)
+            size += len(made)
+        if piece:
+            yield b"".join(piece)
 
     def _of(self, event: Event) -> bytes:
         # The entry holds the event, so its identity is that of no other one.

@@ -27,8 +27,8 @@ logger = logging.getLogger("asgipipe")
 
 _PAGE = 500
 """Events that are read from the store at once."""
-_MAX_BYTES = 8 * 1024 * 1024
-"""Bytes of events that are held for one follower."""
+_MAX_BYTES = 2 * 1024 * 1024
+"""Bytes of events that are held for one follower, what it was handed last among them."""
 _LOOK = 1.0
 """Seconds between looks at what other processes have written, whether or not the database tells."""
 _PATIENCE = 0.5
@@ -50,6 +50,7 @@ class _Follower:
         self._held: deque[Event] = deque()
         self._bytes = 0
         self._in_hand = 0
+        self._bytes_in_hand = 0
         self._dropped = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -62,7 +63,10 @@ class _Follower:
                 if events[0].id > tail:
                     self._drop()
                 events = [event for event in events if event.id > tail]
-            if len(held) + self._in_hand + len(events) > self._capacity or self._bytes + size > _MAX_BYTES:
+            if (
+                len(held) + self._in_hand + len(events) > self._capacity
+                or self._bytes + self._bytes_in_hand + size > _MAX_BYTES
+            ):
                 self._drop()
             elif not self._dropped:
                 held.extend(events)
@@ -98,12 +102,12 @@ class _Follower:
     def hand_over(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
         """Count what is handed over to whoever comes for it until they come again."""
         self.last = events[-1].id
-        self._in_hand = len(events)
+        self._in_hand, self._bytes_in_hand = len(events), sum(len(event.data) for event in events)
         return events
 
     async def wait(self) -> None:
         """Wait until there is something to do."""
-        self._in_hand = 0
+        self._in_hand = self._bytes_in_hand = 0
         if self._held or self.behind or self.closed:
             return
         self._waiter = asyncio.get_running_loop().create_future()
@@ -258,7 +262,7 @@ class Hub:
 
     def _forgotten(self, job_id: str, last: int, gone: int) -> Event:
         message = f"{gone - last} events before this one are no longer kept"
-        data = to_json({"level": "WARNING", "logger": logger.name, "message": message})
+        data = to_json({"level": "warning", "logger": logger.name, "message": message})
         return Event(job_id, gone, "log", None, self._clock(), data)
 
     # Life

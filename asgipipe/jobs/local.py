@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from time import monotonic, time
 
@@ -84,6 +85,7 @@ class Jobs(BaseJobs):
         self._queue = load_queue(settings.job_queue, settings.store_url, settings.job_queue_kwargs)
         self._started = self._draining = False
         self._grace_ends = 0.0
+        self._context: Context | None = None
         self._open: _Open | None = None
         self._opening: asyncio.Task[_Open] | None = None
         self._awaiting: asyncio.Task[None] | None = None
@@ -200,6 +202,7 @@ class Jobs(BaseJobs):
     async def start(self) -> None:
         """Raises StoreError when there is a store that cannot be used; one that cannot be reached is tried again."""
         self._started, self._draining = True, False
+        self._context = copy_context()
         if self._settings.run_jobs:
             if not await self._try():
                 self._awaiting = asyncio.create_task(self._await_store(), name="asgipipe-jobs-store")
@@ -266,7 +269,8 @@ class Jobs(BaseJobs):
         if not self._started:
             raise UnavailableError("The deployment is not running.")
         if self._opening is None or self._opening.done():
-            self._opening = asyncio.create_task(self._make(), name="asgipipe-jobs-open")
+            # Jobs have nothing of the request that happens to be the first one to need the store.
+            self._opening = asyncio.create_task(self._make(), name="asgipipe-jobs-open", context=self._context)
         return await asyncio.shield(self._opening)
 
     async def _make(self) -> _Open:

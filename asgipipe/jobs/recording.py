@@ -26,11 +26,11 @@ CAPACITY = 10_000
 MAX_DELTA = 1024 * 1024
 """Bytes of JSON that one event may carry."""
 
-_CAPACITY_BYTES = 16 * 1024 * 1024
+_CAPACITY_BYTES = 4 * 1024 * 1024
 _OVERFLOW = 10
 """How many times the capacity may wait when code on the event loop, which cannot be made to wait, tells more."""
 _BATCH = 1000
-_BATCH_BYTES = 4 * 1024 * 1024
+_BATCH_BYTES = 1024 * 1024
 _MAX_MESSAGE = 2000
 _SILENT = "the step failed"
 _DELAYS = (0.05, 5.0)

@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 _MARKS = 500
 """How many jobs one statement asks for."""
+_PAGE_BYTES = 512 * 1024
+"""Bytes of events that are read at once, unless a single one has more."""
 
 
 class JobStore:
@@ -260,7 +262,10 @@ class JobStore:
     # Events
 
     async def events(self, job_id: str, after: int, limit: int) -> EventPage | None:
-        """Return the kept events after number `after`, at most `limit`; None when there is no such job."""
+        """Return the kept events after number `after`; None when there is no such job.
+
+        They are `limit` at most, and fewer where they are large; one at least, if there is one.
+        """
         return await self._database.read(lambda transaction: self._events(transaction, job_id, after, limit))
 
     def _events(self, transaction: Transaction, job_id: str, after: int, limit: int) -> EventPage | None:
@@ -268,12 +273,27 @@ class JobStore:
         if job is None:
             return None
         rows = transaction.rows(
-            "SELECT job_id, id, type, step_name, at, data FROM events WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?",
+            "SELECT job_id, id, type, step_name, at, data FROM events"
+            " WHERE job_id = ? AND id > ? AND id <= ? ORDER BY id",
             job_id,
             after,
-            limit,
+            self._last_of_page(transaction, job_id, after, limit),
         )
         return EventPage(job, [Event(*row) for row in rows])  # type: ignore[arg-type]  # the columns are the fields
+
+    def _last_of_page(self, transaction: Transaction, job_id: str, after: int, limit: int) -> int:
+        last, size = after, 0
+        sizes = transaction.rows(
+            "SELECT id, length(data) FROM events WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?", job_id, after, limit
+        )
+        for number, length in sizes:
+            assert isinstance(number, int)
+            assert isinstance(length, int)
+            size += length
+            if size > _PAGE_BYTES and last > after:
+                break
+            last = number
+        return last
 
     async def marks(self, job_ids: Collection[str]) -> dict[str, int]:
         """Return the number of the last event of each of these jobs that there is."""

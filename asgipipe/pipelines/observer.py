@@ -4,13 +4,17 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from asgipipe.pipelines.step import Step
+from typing import Protocol
 
 MAX_METADATA = 64 * 1024
 """Bytes of JSON that `add_metadata` takes, for each step and for the run."""
+
+
+class ObservedStep(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def output_names(self) -> tuple[str, ...]: ...
 
 
 class StepRecord:
@@ -20,18 +24,18 @@ class StepRecord:
     took with all its attempts. `outputs` is JSON.
     """
 
-    __slots__ = ("attempt", "error", "metadata", "name", "number", "outputs", "seconds", "started", "status")
+    # Defaults live in the class: what is not told of a step costs nothing.
+    attempt = 1
+    seconds = 0.0
+    status = "running"
+    error: str | None = None
+    outputs: bytes | None = None
+    metadata: dict[str, object] | None = None
 
     def __init__(self, number: int, name: str, started: float) -> None:
         self.number = number
         self.name = name
         self.started = started
-        self.attempt = 1
-        self.seconds = 0.0
-        self.status = "running"
-        self.error: str | None = None
-        self.outputs: bytes | None = None
-        self.metadata: dict[str, object] | None = None
 
 
 class RunObserver(ABC):
@@ -41,16 +45,16 @@ class RunObserver(ABC):
     """
 
     @abstractmethod
-    def step_began(self, step: "Step[..., object]") -> StepRecord: ...
+    def step_began(self, step: ObservedStep) -> StepRecord: ...
 
     @abstractmethod
-    def step_ended(self, record: StepRecord, step: "Step[..., object]", value: object) -> "Future[None] | None": ...
+    def step_ended(self, record: StepRecord, step: ObservedStep, value: object) -> "Future[None] | None": ...
 
     @abstractmethod
     def step_failed(self, record: StepRecord, error: BaseException) -> None: ...
 
     @abstractmethod
-    def step_restored(self, step: "Step[..., object]", value: object) -> None:
+    def step_restored(self, step: ObservedStep, value: object) -> None:
         """Take a step that was not run, because its result is known from an attempt before."""
 
     @abstractmethod

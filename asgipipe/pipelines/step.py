@@ -16,7 +16,7 @@ from asgipipe.pipelines.memory import Place, scope
 from asgipipe.pipelines.stream import is_text, item_type, joined
 
 if TYPE_CHECKING:
-    from asgipipe.pipelines.observer import RunObserver, StepRecord
+    from asgipipe.pipelines.observer import RunObserver
     from asgipipe.pipelines.outputs import OutputShape
     from asgipipe.pipelines.results import ResultCodec
 
@@ -174,7 +174,7 @@ class Step(Generic[P, R_co]):
         if self._is_async:
             # No cast() here and in _execute: it is a call, and `Awaitable[object]` makes an object, on every step.
             if self._plain_async and not run.inline and _get_running_loop() is not None:
-                return self._execute(run, args, kwargs)  # type: ignore[return-value]  # R_co is its coroutine
+                return self._execution(run, args, kwargs)  # type: ignore[return-value]  # R_co is its coroutine
             return cast(R_co, self._call_async(run, args, kwargs))
         return cast(R_co, self._call_sync(run, args, kwargs))
 
@@ -226,7 +226,7 @@ class Step(Generic[P, R_co]):
         recalled = place.recall(self.codec, args, kwargs)
         if recalled is not None:
             if run.observer is not None:
-                run.observer.step_restored(cast("Step[..., object]", self), recalled[0])
+                run.observer.step_restored(self, recalled[0])
             return recalled[0]
         token = scope.set(place)
         try:
@@ -245,18 +245,18 @@ class Step(Generic[P, R_co]):
         self, place: Place | None, run: Run, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Coroutine[object, object, object]:
         """Return the coroutine of an async step that was called in a run; `place` is None in one without a memory."""
-        return self._execute(run, args, kwargs) if place is None else self._remember(place, run, args, kwargs)
+        return self._execution(run, args, kwargs) if place is None else self._remember(place, run, args, kwargs)
 
     async def _remember(self, place: Place, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         run.checkpoint()
         recalled = place.recall(self.codec, args, kwargs)
         if recalled is not None:
             if run.observer is not None:
-                run.observer.step_restored(cast("Step[..., object]", self), recalled[0])
+                run.observer.step_restored(self, recalled[0])
             return recalled[0]
         token = scope.set(place)
         try:
-            value = await self._execute(run, args, kwargs)
+            value = await self._execution(run, args, kwargs)
         except BaseException:
             place.forget()
             raise
@@ -298,7 +298,7 @@ class Step(Generic[P, R_co]):
         self, run: Run, observer: "RunObserver", call: Callable[..., object], *args: object, **kwargs: object
     ) -> object:
         """Make a call that is the step, and tell about it."""
-        record = observer.step_began(cast("Step[..., object]", self))
+        record = observer.step_began(self)
         token = current.set((run, self.name, record))
         try:
             value = call(*args, **kwargs)
@@ -307,7 +307,7 @@ class Step(Generic[P, R_co]):
             raise
         finally:
             current.reset(token)
-        pause = observer.step_ended(record, cast("Step[..., object]", self), value)
+        pause = observer.step_ended(record, self, value)
         if pause is not None and _get_running_loop() is not run.loop:  # where nobody can wait, nobody does
             run.wait_until_kept(pause)
         return value
@@ -352,14 +352,16 @@ class Step(Generic[P, R_co]):
             return drain(cast(Generator[object, None, None], result), run, self.text, self.name)
         return result
 
+    def _execution(
+        self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Coroutine[object, object, object]:
+        return self._execute(run, args, kwargs) if run.observer is None else self._observe(run, args, kwargs)
+
     async def _execute(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         if run.cancel_reason is not None:
             run.checkpoint()
-        record = None if run.observer is None else run.observer.step_began(cast("Step[..., object]", self))
-        token = current.set((run, self.name) if record is None else (run, self.name, record))
+        token = current.set((run, self.name))
         try:
-            if record is not None:
-                return await self._observe(run, record, args, kwargs)
             if self._plain_async and run.listener is None:
                 return await self.function(*args, **kwargs)  # type: ignore[arg-type,misc]  # checked by __call__
             return await self._attempt_async(run, args, kwargs)
@@ -369,12 +371,15 @@ class Step(Generic[P, R_co]):
         finally:
             current.reset(token)
 
-    async def _observe(
-        self, run: Run, record: "StepRecord", args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> object:
+    async def _observe(self, run: Run, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """Execute the step and tell about it."""
         observer = run.observer
-        assert observer is not None
+        if observer is None:  # the run has ended
+            return await self._execute(run, args, kwargs)
+        if run.cancel_reason is not None:
+            run.checkpoint()
+        record = observer.step_began(self)
+        token = current.set((run, self.name, record))
         try:
             if self._plain_async and run.listener is None:
                 value: object = await self.function(*args, **kwargs)  # type: ignore[arg-type,misc]  # checked by __call__
@@ -382,8 +387,12 @@ class Step(Generic[P, R_co]):
                 value = await self._attempt_async(run, args, kwargs)
         except BaseException as error:
             observer.step_failed(record, error)
+            if isinstance(error, SystemExit | KeyboardInterrupt):  # as above
+                raise StepExitError(self.name, error) from error
             raise
-        pause = observer.step_ended(record, cast("Step[..., object]", self), value)
+        finally:
+            current.reset(token)
+        pause = observer.step_ended(record, self, value)
         if pause is not None:
             await asyncio.wrap_future(pause)
         return value

@@ -8,8 +8,9 @@ gunicorn                this process becomes gunicorn's, which forks its workers
 import logging
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from asgipipe import logs
@@ -46,12 +47,13 @@ def run(specification: Specification) -> int:
         announcement = _announcement(specification, plans, options, listener)
         if options.server == "gunicorn":
             return _become_gunicorn(specification, plans, options, listener, announcement)
+        on_ready = partial(banner.announce, announcement, options)
         if options.workers > 1 or options.reload:
-            return _supervise(specification, plans, options, listener, announcement)
+            return supervise(specification, plans, options, listener, on_ready)
         from asgipipe.servers.uvicorn import serve
 
         application = build(specification, plans)
-        return serve(application, options, listener, lambda: banner.announce(announcement, options))
+        return serve(application, options, listener, on_ready)
 
 
 def _announcement(
@@ -64,13 +66,14 @@ def _announcement(
     return banner.announcement(plans, options, sockets.origin(listener, options), key if used else None)
 
 
-def _supervise(
+def supervise(
     specification: Specification,
     plans: Sequence[Plan],
     options: ServerOptions,
-    listener: socket.socket,
-    announcement: Announcement,
+    listener: socket.socket | None,
+    on_ready: Callable[[], None],
 ) -> int:
+    """Run the workers of a command until it is told to stop; return the exit status. Raises ServerError."""
     from asgipipe.servers.reload import watched_changes
     from asgipipe.servers.supervisor import Supervisor
 
@@ -81,7 +84,7 @@ def _supervise(
             listener,
             health_check=float(options.uvicorn.get("timeout_worker_healthcheck", _HEALTH_CHECK)),
             failure=lambda: specifications.reported_failure(str(folder)),
-            on_ready=lambda: banner.announce(announcement, options),
+            on_ready=on_ready,
         )
         if not options.reload:
             return supervisor.run()

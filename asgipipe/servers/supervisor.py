@@ -75,6 +75,8 @@ class _Worker:
 class Supervisor:
     """Runs `options.workers` workers on `listener`; one that is started anew on each change when reloading.
 
+    Without a listener they serve nobody, and run jobs only.
+
     `health_check` is the seconds in which a worker must show that it is alive. `failure` returns the message of a
     worker that failed to start, if there is one; `on_ready` is called once, when all workers serve.
     """
@@ -82,7 +84,7 @@ class Supervisor:
     def __init__(
         self,
         options: ServerOptions,
-        listener: socket.socket,
+        listener: socket.socket | None,
         *,
         health_check: float,
         failure: Callable[[], str | None],

@@ -18,10 +18,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from asgipipe import logs
 from asgipipe.errors import ServerError
-from asgipipe.pipelines.execution import traceback_of
 from asgipipe.servers import deadline, sockets
 from asgipipe.servers.application import ServedApplication
 from asgipipe.servers.drain import RETIRE
+from asgipipe.servers.loop import run_to_end
 from asgipipe.servers.options import ServerOptions
 from asgipipe.servers.protocol import bounded_protocol
 from asgipipe.servers.websocket import bounded_websocket
@@ -143,20 +143,7 @@ class _Server(uvicorn.Server):
         self._retiring: asyncio.Task[None] | None = None
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve, also after a task or a callback of the application's own raised SystemExit or KeyboardInterrupt.
-
-        Those two pass every task boundary of asyncio's and end the event loop's run, from whatever task they come.
-        """
-        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
-            loop = runner.get_loop()
-            main = loop.create_task(self.serve(sockets))
-            while not main.done():
-                try:
-                    loop.run_until_complete(main)
-                except (SystemExit, KeyboardInterrupt) as error:
-                    if not main.done():
-                        logger.error("a task raised what ends a process, which goes on\n%s", traceback_of(error))
-            main.result()
+        run_to_end(self.serve(sockets), self.config.get_loop_factory())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:

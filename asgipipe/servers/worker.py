@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
@@ -28,8 +29,10 @@ STARTUP_FAILURE = ServerError.exit_code
 logger = logging.getLogger("asgipipe.servers")
 
 
-def work(options: ServerOptions, listener: socket.socket, parent: Connection) -> NoReturn:
+def work(options: ServerOptions, listener: socket.socket | None, parent: Connection) -> NoReturn:
     """Serve until told to stop, and end the process. Says READY to `parent`, and PONG whenever it is asked.
+
+    Without a listener it runs jobs only.
 
     `options` are those with which the parent was started; the worker resolves its own anew.
     """
@@ -61,13 +64,19 @@ def end(serve: Callable[[], int]) -> NoReturn:
     sys.exit(status)
 
 
-def _serve(listener: socket.socket, parent: Connection) -> int:
+def _serve(listener: socket.socket | None, parent: Connection) -> int:
     from asgipipe.servers.application import create
-    from asgipipe.servers.uvicorn import serve
 
     application, options = create()
     ready = READY + b"%.3f" % options.longest_stop
-    return serve(application, options, listener, lambda: _tell(parent, ready), supervised=True)
+    on_started = partial(_tell, parent, ready)
+    if listener is None:
+        from asgipipe.servers.jobs import run_jobs
+
+        return run_jobs(application, options, on_started, supervised=True)
+    from asgipipe.servers.uvicorn import serve
+
+    return serve(application, options, listener, on_started, supervised=True)
 
 
 def _report(message: str) -> None:

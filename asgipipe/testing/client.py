@@ -14,6 +14,7 @@ PATIENCE = 20.0
 Headers = Mapping[str, str]
 
 JSON = {"content-type": "application/json"}
+_OF_THE_SERVER = frozenset({"date", "connection", "transfer-encoding"})
 SUBPROTOCOLS = "sec-websocket-protocol"
 
 
@@ -31,6 +32,11 @@ class Answer:
         return f"{self.status} {dict(self.headers)} {self.body[:500]!r}{end}"
 
     __repr__ = __str__
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all headers, in lower case, but for those of the server's own."""
+        return [key.lower() for key, _ in self.headers if key.lower() not in _OF_THE_SERVER]
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key.lower() == name]

@@ -118,10 +118,14 @@ class _Conversation:
             raise BrokenOffError("the application ended before its answer did") from self._error
         return message
 
-    async def _leave(self, last: Message) -> None:
-        """Tell the application that its client is gone, and wait for its end."""
+    def _hang_up(self, last: Message) -> None:
+        """Tell the application that its client is gone."""
         self._gone.set()
         self._inbox.put_nowait(last)
+
+    async def _leave(self, last: Message) -> None:
+        """Tell the application that its client is gone, and wait for its end."""
+        self._hang_up(last)
         if self._task is not None:
             _, pending = await asyncio.wait((self._task,), timeout=PATIENCE)
             for task in pending:
@@ -149,6 +153,9 @@ class _Exchange(_Conversation):
         except BrokenOffError as error:
             await self._leave({"type": "http.disconnect"})
             raise AssertionError("the application did not answer") from error
+        except asyncio.CancelledError:  # the client did not wait for it, and does not wait for the application's end
+            self._hang_up({"type": "http.disconnect"})
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -322,6 +322,18 @@ class JobStoreConformance:
         assert stage.run(store.results(job.id)) == {(0, "a"): b"1", (1, "b"): b"3"}
         assert stage.run(store.marks([job.id, uuid7()])) == {job.id: 3}
 
+    def test_large_events_come_in_smaller_pages(self, stage: Stage) -> None:
+        """A page holds one event at least, and no more of them than half a mebibyte has room for."""
+        job = stage.begin()
+        sizes = [10, 300_000, 300_000, 700_000, 10, 10]
+        events = [Event(job.id, id, "log", None, stage.clock(), b"x" * size) for id, size in enumerate(sizes, 1)]
+        stage.run(stage.store.append(job.id, 1, events))
+        pages, after = [], 0
+        while (page := stage.run(stage.store.events(job.id, after, 10))) is not None and page.events:
+            pages.append([event.id for event in page.events])
+            after = page.events[-1].id
+        assert pages == [[1, 2], [3], [4], [5, 6]]
+
     def test_an_append_that_is_repeated_is_found_done(self, stage: Stage) -> None:
         """Events that are there already are not doubled, though more of them come the second time."""
         job = stage.begin()

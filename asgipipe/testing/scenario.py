@@ -17,20 +17,26 @@ EMBEDDED = ALL - {Form.STANDALONE}
 
 @dataclass(frozen=True)
 class Scenario:
-    """One behaviour. `sockets` ones are run over real servers too, `forms` are those that it means something for."""
+    """One behaviour. `forms` are those that it means something for.
+
+    `sockets` ones are run over real servers too, `stores` ones over each kind of store.
+    """
 
     name: str
     sentence: str
     run: Body
     sockets: bool
     in_process: bool
+    stores: bool
     forms: frozenset[Form]
 
 
 _registered: dict[str, Scenario] = {}
 
 
-def scenario(*, sockets: bool = False, in_process: bool = True, forms: frozenset[Form] = ALL) -> Callable[[Body], Body]:
+def scenario(
+    *, sockets: bool = False, in_process: bool = True, stores: bool = False, forms: frozenset[Form] = ALL
+) -> Callable[[Body], Body]:
     """Register a scenario; its docstring is one sentence that says what is true when it passes."""
 
     def register(body: Body) -> Body:
@@ -38,7 +44,7 @@ def scenario(*, sockets: bool = False, in_process: bool = True, forms: frozenset
         if name in _registered:
             raise ValueError(f"two scenarios are named {name}")
         sentence = inspect.getdoc(body) or ""
-        _registered[name] = Scenario(name, sentence, body, sockets, in_process, forms)
+        _registered[name] = Scenario(name, sentence, body, sockets, in_process, stores, forms)
         return body
 
     return register

@@ -10,8 +10,8 @@ from asgipipe.testing.lifespan import StartFailedError, running
 from asgipipe.testing.specimens import SPECIMENS, specimen
 from asgipipe.testing.subject import Form, Subject, assembled
 
-SUBJECT, FORM = "CONFORMANCE_SUBJECT", "CONFORMANCE_FORM"
-"""Environment variables: the import string of the subject's class, and the form."""
+SUBJECT, FORM, STORE = "CONFORMANCE_SUBJECT", "CONFORMANCE_FORM", "CONFORMANCE_STORE"
+"""Environment variables: the import string of the subject's class, the form, and the `store_url` of all specimens."""
 
 HEADER = b"x-specimen"
 
@@ -45,9 +45,9 @@ class Showcase:
 
 
 def application() -> ASGIApp:
-    """Return the application for a server; the environment says of which subject and form."""
+    """Return the application for a server; the environment says of which subject and form, over which store."""
     subject_class = sources.load(os.environ[SUBJECT])
     if not (isinstance(subject_class, type) and issubclass(subject_class, Subject)):
         raise TypeError(f"{os.environ[SUBJECT]} is not a Subject")
-    subject, form = subject_class(), Form(os.environ[FORM])
-    return Showcase({name.encode(): assembled(subject, form, specimen(name, subject)) for name in SPECIMENS})
+    subject, form, store_url = subject_class(), Form(os.environ[FORM]), os.environ[STORE]
+    return Showcase({name.encode(): assembled(subject, form, specimen(name, subject, store_url)) for name in SPECIMENS})

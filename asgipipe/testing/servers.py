@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from asgipipe.testing.client import PATIENCE, Client, Headers
-from asgipipe.testing.served import FORM, HEADER, SUBJECT
+from asgipipe.testing.served import FORM, HEADER, STORE, SUBJECT
 from asgipipe.testing.sockets import SocketClient
 from asgipipe.testing.subject import Form, Subject
 from asgipipe.testing.trial import Trial, Workshop, until_ready
@@ -35,8 +35,8 @@ SERVERS: dict[str, Callable[[int], list[str]]] = {"uvicorn": _uvicorn, "gunicorn
 class ServedTrial(Trial):
     """Asks a server; `port` is its own."""
 
-    def __init__(self, subject: Subject, form: Form, workshop: Workshop, port: int) -> None:
-        super().__init__(subject, form, workshop)
+    def __init__(self, subject: Subject, form: Form, workshop: Workshop, store_url: str, port: int) -> None:
+        super().__init__(subject, form, workshop, store_url)
         self._port = port
         self._ready: set[str] = set()
 
@@ -51,12 +51,13 @@ class ServedTrial(Trial):
 
 
 @contextmanager
-def served(subject: type[Subject], form: Form, server: str) -> Iterator[int]:
+def served(subject: type[Subject], form: Form, server: str, store_url: str) -> Iterator[int]:
     """Run a server around the block; gives its port. Its end must be clean: what it wrote is shown otherwise."""
     environment = {
         **os.environ,
         SUBJECT: f"{subject.__module__}:{subject.__qualname__}",
         FORM: form.value,
+        STORE: store_url,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
     with tempfile.TemporaryFile() as log:

@@ -1,24 +1,36 @@
 """The deployments that scenarios ask, by name: a server process builds them anew from these names."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-from asgipipe import BaseDeploymentAppRunner, Deployment, pipeline, step
+from asgipipe import BaseDeploymentAppRunner, Deployment, get_step_context, pipeline, step
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
+from asgipipe.settings.stores import MEMORY
 from asgipipe.testing.subject import Subject
 
 KEY = "canary-0123456789"
 BEARER = {"authorization": f"Bearer {KEY}"}
+OTHER_KEY = "linnet-0123456789"
+OTHER_BEARER = {"authorization": f"Bearer {OTHER_KEY}"}
 ORIGIN = "https://app.example"
 LIMIT = 1000
 """Bytes that a body of the specimen `limited` may have."""
 
 MIB = 1024 * 1024
 
-# The pipeline
+LIFETIME = 0.5
+"""Seconds for which the specimen `telling` knows an Idempotency-Key."""
+
+KEPT_EVENTS = 100
+"""Events that it keeps of a job."""
+
+logger = logging.getLogger("conformance")
+
+# The pipelines
 
 
 @step
@@ -36,6 +48,33 @@ async def conform(name: str, times: int = 1, ratio: float | None = None, pause: 
         raise ValueError("told to fail")
     await asyncio.sleep(pause)
     return repeat(name, times)
+
+
+@step
+def spell(name: str) -> Iterator[str]:
+    """Yield the letters one by one."""
+    get_step_context().progress(0.5, "half of it")
+    logger.warning("spelling %s", name)
+    yield from name
+
+
+@step
+def stumble() -> None:
+    raise ValueError("told to fail")
+
+
+@pipeline
+async def tell(name: str, pause: float = 0.0, fail: bool = False, deltas: int = 0) -> str:
+    """Spell a name, and let everything be known that can be known of a run."""
+    context = get_step_context()
+    context.add_metadata({"letters": len(name)})
+    spelt = spell(name)
+    await asyncio.sleep(pause)
+    for number in range(deltas):
+        context.emit(number)
+    if fail:
+        stumble()
+    return spelt
 
 
 # Endpoints
@@ -211,7 +250,7 @@ def plain(subject: Subject) -> Settings:
 
 def full(subject: Subject) -> Settings:
     """Custom endpoints, no key."""
-    return {"custom_endpoints": endpoints(subject), "app_title": "Conformance", "store_url": "memory:"}
+    return {"custom_endpoints": endpoints(subject), "app_title": "Conformance"}
 
 
 def keyed(subject: Subject) -> Settings:
@@ -250,6 +289,10 @@ def limited(subject: Subject) -> Settings:
         "max_concurrency": 1,
         "max_queue": 0,
         "request_timeout": 0.2,
+        "max_pending_jobs": 1,
+        "job_concurrency": 1,
+        "on_disconnect": "continue",
+        "allow_capture_override": False,
         "custom_endpoints": [
             {"path": "/ticks", "method": "GET", "handler": ticks},
             {"path": "/request", "handler": subject.request_handler()},
@@ -265,6 +308,9 @@ def moved(subject: Subject) -> Settings:
         "api_url_path": "/api/v1",
         "docs_url_path": "/manual",
         "invoke_url_path": "/run",
+        "jobs_url_path": "/tasks",
+        "stream_url_path": "/events",
+        "runs_url_path": "/history",
         "custom_endpoints": [
             {"path": "/api/v1/info", "method": "GET", "handler": lambda: "mine"},
             {"path": "/named/{name}", "method": "GET", "handler": named},
@@ -273,16 +319,31 @@ def moved(subject: Subject) -> Settings:
     }
 
 
+def telling(subject: Subject) -> Settings:
+    """Jobs that are retried, events that are soon forgotten, runs that are recorded, and two keys."""
+    return {
+        "auth_key": [KEY, OTHER_KEY],
+        "on_disconnect": "cancel",
+        "stream_heartbeat": 0.1,
+        "job_retries": 1,
+        "job_retry_delay": 0.01,
+        "max_job_events": KEPT_EVENTS,
+        "idempotency_ttl": LIFETIME,
+        "capture": "full",
+    }
+
+
 READY = {"moved": "/root/api/v1/ready"}
 """Where a specimen's readiness probe is, when it is not at /ready."""
 
 SPECIMENS: dict[str, Callable[[Subject], Settings]] = {
-    make.__name__: make for make in (plain, full, keyed, through, sandwich, limited, moved)
+    make.__name__: make for make in (plain, full, keyed, through, sandwich, limited, moved, telling)
 }
 
 
-def specimen(name: str, subject: Subject) -> Deployment:
-    return deployed(subject, conform, SPECIMENS[name](subject), name=name)
+def specimen(name: str, subject: Subject, store_url: str = MEMORY) -> Deployment:
+    target = tell if name == telling.__name__ else conform
+    return deployed(subject, target, {**SPECIMENS[name](subject), "store_url": store_url}, name=name)
 
 
 def deployed(subject: Subject, target: object, settings: Settings | None = None, *, name: str) -> Deployment:

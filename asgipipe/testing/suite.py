@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterator
+from enum import StrEnum
 from itertools import product
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -14,6 +16,14 @@ from asgipipe.testing.scenario import Scenario, scenarios  # noqa: E402
 from asgipipe.testing.servers import SERVERS, ServedTrial, served  # noqa: E402
 from asgipipe.testing.subject import Form, Subject  # noqa: E402
 from asgipipe.testing.trial import InProcessTrial, Trial, Workshop  # noqa: E402
+
+
+class Store(StrEnum):
+    """What deployments keep jobs and recorded runs in; the value is part of a test's id."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+    """Needs a fixture `postgresql_url`, the URL of a new, empty database; without one its tests are skipped."""
 
 
 class Bench:
@@ -31,8 +41,14 @@ class Bench:
             runner.run(self.workshop.close())
 
 
+_OVER_STORES = frozenset({Form.STANDALONE, Form.MOUNT})
+"""The forms in which deployments are served over each store; in all the others they have SQLite, in memory."""
+
+
 class Conformance:
     """Subclass it with a subject: every scenario becomes a test for each form, in process and over sockets.
+
+    Those about what is kept are run over each of the `stores` as well.
 
     The ids of the tests hold the flavor, the form and the server, for `pytest -k`.
     """
@@ -41,6 +57,7 @@ class Conformance:
     limits: ClassVar[tuple[Limit, ...]] = LIMITS
     forms: ClassVar[tuple[Form, ...]] = tuple(Form)
     servers: ClassVar[tuple[str, ...]] = tuple(SERVERS)
+    stores: ClassVar[tuple[Store, ...]] = tuple(Store)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -54,15 +71,34 @@ class Conformance:
         self._judge(bench, InProcessTrial(self.subject(), form, bench.workshop), scenario)
 
     @pytest.mark.timeout(180)
-    def test_over_sockets(self, bench: Bench, form: Form, server: str, subtests: pytest.Subtests) -> None:
+    def test_over_sockets(
+        self, bench: Bench, form: Form, server: str, tmp_path: Path, subtests: pytest.Subtests
+    ) -> None:
         """Every scenario that real sockets matter for holds on the server, which is started once for all of them."""
         pytest.importorskip(server, reason=f"{server} is not installed")
-        with served(self.subject, form, server) as address:
-            trial = ServedTrial(self.subject(), form, bench.workshop, address)
+        store_url = str(tmp_path / "store.db")
+        with served(self.subject, form, server, store_url) as port:
+            trial = ServedTrial(self.subject(), form, bench.workshop, store_url, port)
             for scenario in scenarios().values():
                 if scenario.sockets and form in scenario.forms:
                     with subtests.test(scenario.name):
                         self._judge(bench, trial, scenario)
+
+    @pytest.mark.timeout(180)
+    def test_on_store(
+        self, form: Form, store: Store, tmp_path: Path, request: pytest.FixtureRequest, subtests: pytest.Subtests
+    ) -> None:
+        """Every scenario about what is kept holds on the store, which is made once for all of them."""
+        store_url = _store_url(store, tmp_path, request)
+        bench = Bench()
+        try:
+            trial = InProcessTrial(self.subject(), form, bench.workshop, store_url)
+            for scenario in scenarios().values():
+                if scenario.stores and form in scenario.forms:
+                    with subtests.test(scenario.name):
+                        self._judge(bench, trial, scenario)
+        finally:
+            bench.close()
 
     def _judge(self, bench: Bench, trial: Trial, scenario: Scenario) -> None:
         limit = limit_of(self.limits, self.subject.flavor, trial.form, scenario)
@@ -82,6 +118,13 @@ class Conformance:
                 if scenario.in_process and form in scenario.forms
             ]
             metafunc.parametrize(("form", "scenario"), pairs)
+        elif "store" in metafunc.fixturenames:
+            kept = [
+                pytest.param(form, store, id=f"{flavor}-{form}-{store}")
+                for form, store in product(self.forms, self.stores)
+                if form in _OVER_STORES
+            ]
+            metafunc.parametrize(("form", "store"), kept)
         elif "server" in metafunc.fixturenames:
             places = [
                 pytest.param(form, server, id=f"{flavor}-{form}-{server}")
@@ -89,3 +132,13 @@ class Conformance:
                 if form is not Form.NESTED_INCLUDE
             ]
             metafunc.parametrize(("form", "server"), places)
+
+
+def _store_url(store: Store, folder: Path, request: pytest.FixtureRequest) -> str:
+    if store is Store.SQLITE:
+        return str(folder / "store.db")
+    try:
+        url: str = request.getfixturevalue("postgresql_url")
+    except pytest.FixtureLookupError:
+        pytest.skip("a fixture postgresql_url has to give the URL of a new, empty database")
+    return url

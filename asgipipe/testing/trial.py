@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from asgipipe import Deployment
 from asgipipe.http.types import ASGIApp
+from asgipipe.settings.stores import MEMORY
 from asgipipe.testing.client import PATIENCE, Client, Headers
 from asgipipe.testing.inprocess import InProcessClient
 from asgipipe.testing.lifespan import running
@@ -27,12 +28,12 @@ class Workshop:
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
-        self._made: dict[tuple[type[Subject], Form, str], InProcessClient] = {}
+        self._made: dict[tuple[type[Subject], Form, str, str], InProcessClient] = {}
 
-    async def client(self, subject: Subject, form: Form, name: str) -> InProcessClient:
-        place = (type(subject), form, name)
+    async def client(self, subject: Subject, form: Form, name: str, store_url: str = MEMORY) -> InProcessClient:
+        place = (type(subject), form, name, store_url)
         if place not in self._made:
-            app = assembled(subject, form, specimen(name, subject))
+            app = assembled(subject, form, specimen(name, subject, store_url))
             state = await self._stack.enter_async_context(running(app))
             self._made[place] = InProcessClient(app, form.prefix, state=state)
             await until_ready(self._made[place], name)
@@ -43,11 +44,12 @@ class Workshop:
 
 
 class Trial(ABC):
-    """One subject in one form, in process or on a server."""
+    """One subject in one form, in process or on a server; `store_url` is where its deployments keep what they keep."""
 
-    def __init__(self, subject: Subject, form: Form, workshop: Workshop) -> None:
+    def __init__(self, subject: Subject, form: Form, workshop: Workshop, store_url: str = MEMORY) -> None:
         self.subject = subject
         self.form = form
+        self.store_url = store_url
         self._workshop = workshop
 
     @abstractmethod
@@ -59,7 +61,7 @@ class Trial(ABC):
         """Return a client of the host around the specimen; of the deployment itself where there is none."""
 
     async def reference(self, name: str = "plain", headers: Headers | None = None) -> Client:
-        """Return a client of the same specimen under the reference runner, standalone, in this process."""
+        """Return a client of the same specimen under the reference runner, standalone, in this process and its memory."""
         made = await self._workshop.client(StarletteSubject(), Form.STANDALONE, name)
         return InProcessClient(made.app, made.prefix, headers, state=made.state)
 
@@ -88,9 +90,9 @@ class Trial(ABC):
 
 class InProcessTrial(Trial):
     async def client(self, name: str = "plain", headers: Headers | None = None) -> Client:
-        made = await self._workshop.client(self.subject, self.form, name)
+        made = await self._workshop.client(self.subject, self.form, name, self.store_url)
         return InProcessClient(made.app, made.prefix, headers, state=made.state)
 
     async def host(self, name: str = "plain") -> Client:
-        made = await self._workshop.client(self.subject, self.form, name)
+        made = await self._workshop.client(self.subject, self.form, name, self.store_url)
         return InProcessClient(made.app, self.form.outer, state=made.state)

@@ -2,27 +2,24 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic_core import to_json
 
 from asgipipe.errors import RunCanceled
 from asgipipe.pipelines.context import Run, Status
 from asgipipe.pipelines.execution import message_of
-from asgipipe.pipelines.observer import RunObserver, StepRecord, checked_metadata
+from asgipipe.pipelines.observer import ObservedStep, RunObserver, StepRecord, checked_metadata
 from asgipipe.stores.database import Value
 from asgipipe.tracking.payloads import LARGE, dump_outputs
 from asgipipe.tracking.policy import Plan
-from asgipipe.tracking.records import RUN, packed_step
+from asgipipe.tracking.records import RUN, packed_steps
 from asgipipe.tracking.store import RUNNING, Rows
-
-if TYPE_CHECKING:
-    from asgipipe.pipelines.step import Step
 
 MAX_LOGS = 10_000
 """Log records that are kept of one run."""
@@ -43,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose runs are recorded; `metadata` is the opening of a JSON object that says so in every run."""
+    """Whose runs are recorded; `metadata` is the JSON object that says so in every run."""
 
     deployment: str
     pipeline: str
@@ -51,13 +48,15 @@ class Subject:
 
 
 @dataclass(slots=True)
-class Part:
-    """Some of what was recorded of a run. `large` are payloads for files: step number, name, JSON."""
+class Part(Rows):
+    """Some of what was recorded of a run: `count` rows, `size` bytes.
 
-    rows: Rows
-    large: list[tuple[int, str, bytes]]
-    count: int
-    size: int
+    `large` are payloads for files: step number, name, JSON.
+    """
+
+    count: int = 1
+    size: int = 0
+    large: Sequence[tuple[int, str, bytes]] = ()
     waiter: "Future[None] | None" = None
 
 
@@ -79,78 +78,79 @@ class RunCapture(RunObserver):
     of the monotonic clock; `repeatable` says that the run is a job's, which others may have attempted.
     """
 
+    # Defaults live in the class: a run that needs none of them pays for none of them.
+    ended = False
+    written = False
+    _attempt = 1
+    _repeatable = False
+    _logged = 0
+    _size = 0
+    _metadata: dict[str, object] | None = None
+    _large: "deque[tuple[int, str, bytes]] | None" = None
+
     def __init__(
         self, run: Run, plan: Plan, subject: Subject, writer: PartWriter, base: float, *, attempt: int, repeatable: bool
     ) -> None:
-        self.plan = plan
-        self.at = base + monotonic()
-        self.ended = False
-        self.written = False
         self.run = run
+        self.plan = plan
+        self.began = monotonic()
         self._subject = subject
         self._writer = writer
-        self._attempt = attempt
-        self._repeatable = repeatable
         self._base = base
-        self._numbers = count(1)
-        self._log_numbers = count(1)
-        self._open: dict[int, StepRecord] = {}
         self._steps: deque[StepRecord] = deque()
         self._logs: deque[tuple[Value, ...]] = deque()
-        self._large: deque[tuple[int, str, bytes]] = deque()
-        self._size = 0
-        self._held = 0
-        self._metadata: dict[str, object] | None = None
+        self._next_number = count(1).__next__
+        if repeatable:
+            self._attempt = attempt
+            self._repeatable = True
 
     @property
     def is_quiet(self) -> bool:
         """True when nothing has come since the last part, but for steps that run."""
-        return not (self._steps or self._logs)
+        return self.written and not self._logs and all(record.status == RUNNING for record in tuple(self._steps))
 
     # Steps
 
-    def step_began(self, step: "Step[..., object]") -> StepRecord:
-        record = StepRecord(next(self._numbers), step.name, monotonic())
-        self._open[record.number] = record
+    def step_began(self, step: ObservedStep) -> StepRecord:
+        record = StepRecord(self._next_number(), step.name, monotonic())
+        self._steps.append(record)
         return record
 
-    def step_ended(self, record: StepRecord, step: "Step[..., object]", value: object) -> "Future[None] | None":
-        if self.plan.payloads and not self.ended:
+    def step_ended(self, record: StepRecord, step: ObservedStep, value: object) -> "Future[None] | None":
+        plan = self.plan
+        if plan.payloads and not self.ended:
             outputs = record.outputs = dump_outputs(step, value)
             self._size += len(outputs)
-        return self._keep(record, "completed")
+        record.seconds = monotonic() - record.started
+        record.status = "completed"
+        if plan.in_background:
+            if len(self._steps) >= _PART_ROWS or self._size > _PART_BYTES:
+                self.hand_over()
+            return self._writer.room() if self._writer.full else None
+        return self._hold_or_flush()
 
     def step_failed(self, record: StepRecord, error: BaseException) -> None:
-        record.error = message_of(error).replace("\0", "\\x00")
+        record.error = message_of(error)
+        record.seconds = monotonic() - record.started
         canceled = isinstance(error, RunCanceled) or self.run.cancel_reason is not None
-        self._keep(record, "canceled" if canceled else "failed")
+        record.status = "canceled" if canceled else "failed"
+        self._hold_or_flush()
 
-    def step_restored(self, step: "Step[..., object]", value: object) -> None:
-        """Take a step whose result was remembered from an attempt before."""
+    def step_restored(self, step: ObservedStep, value: object) -> None:
         record = self.step_began(step)
         if self.plan.payloads:
             record.outputs = dump_outputs(step, value)
-        self._keep(record, "restored")
+        record.status = "restored"
 
-    def _keep(self, record: StepRecord, status: str) -> "Future[None] | None":
-        record.seconds = monotonic() - record.started
-        record.status = status
-        self._open.pop(record.number, None)
-        if self.ended:
-            return None
-        self._steps.append(record)
+    def _hold_or_flush(self) -> "Future[None] | None":
         if self.plan.failures_only:
             self._hold()
-            return None
-        if self.plan.waits:
+        elif self.plan.waits and not self.ended:
             return self.flush()
-        if len(self._steps) >= _PART_ROWS or self._size > _PART_BYTES:
-            self.hand_over()
-        return self._writer.room() if self._writer.full else None
+        return None
 
     def _hold(self) -> None:
         """Keep what is held of a run that may yet fail within bounds: payloads of steps go first, then steps."""
-        self._held += 1
         if self._size > MAX_HELD_BYTES:
             for record in tuple(self._steps):
                 record.outputs = None
@@ -167,14 +167,10 @@ class RunCapture(RunObserver):
         """Keep a log record, if the plan wants it."""
         if self.ended or record.levelno < self.plan.log_level:
             return
-        number = next(self._log_numbers)
-        too_much = self.plan.failures_only and self._size > MAX_HELD_BYTES
-        if number > MAX_LOGS or too_much:
-            if number != MAX_LOGS + 1:
-                return
-            message = _FULL
-        else:
-            message = text()
+        number = self._logged = self._logged + 1
+        if number > MAX_LOGS + 1 or self._size > MAX_HELD_BYTES:
+            return
+        message = _FULL if number == MAX_LOGS + 1 else text()
         self._size += len(message)
         row = (self.run.id, number, record.created, record.levelno, record.name[:200], step_name, message)
         self._logs.append(row)
@@ -191,71 +187,94 @@ class RunCapture(RunObserver):
 
     def hand_over(self, waiter: "Future[None] | None" = None) -> None:
         """Hand over what there is of a run that goes on."""
-        row = self._row(RUNNING, None, None, None, None)
-        self._put(row, waiter)
+        if not self.ended:
+            self._put(self._row(RUNNING), waiter)
 
     def finish(self, seconds: float) -> "Future[None] | None":
         """Hand over the rest, when the run has ended; the future, when the plan waits, is as in `flush`."""
         self.ended = True
-        run = self.run
-        status = _STATUS.get(run.status, "failed")
+        run, steps = self.run, self._steps
+        completed = run.outputs_json is not None
+        status = "completed" if completed else _STATUS.get(run.status, "failed")
         if self.plan.failures_only and status != "failed":
             return None
-        for record in tuple(self._open.values()):  # threads that were left behind
-            record.status = "canceled"
-            self._steps.append(record)
-        error = None if run.outputs_json is not None else message_of(run.error)
+        packed = None
+        if not self.written and len(steps) <= _PACKED_STEPS and self._size <= LARGE:
+            for record in steps:
+                if record.status == RUNNING:  # in a thread that was left behind
+                    record.status = "canceled"
+            packed = packed_steps(steps, self._base, metadata=self.plan.metadata)
+            steps.clear()
         waiter: Future[None] | None = Future() if self.plan.waits else None
-        self._put(self._row(status, self.at + seconds, seconds, error, run.outputs_json), waiter)
+        error = None if completed else message_of(run.error)
+        row = self._row(status, seconds, error, run.outputs_json, packed)
+        self._put(row, waiter)
         return waiter
 
     def _put(self, row: tuple[Value, ...], waiter: "Future[None] | None") -> None:
-        whole, self.written = self.ended and not self.written, True
-        records, logs = _taken(self._steps), _taken(self._logs)
-        open_steps = () if self.ended else tuple(self._open.values())
-        steps = [self._step(record) for record in (*records, *open_steps)]
-        packed = None
-        if whole and len(steps) <= _PACKED_STEPS and self._size <= LARGE:
-            packed, steps = b"[%b]" % b",".join([packed_step(step) for step in steps]), []
-        size, self._size = self._size, 0
-        size += len(row[10] or b"") + len(row[11] or b"")  # type: ignore[arg-type]  # payloads
-        rows = Rows((*row, packed), steps, logs, self._repeatable)
-        self._writer.put(Part(rows, _taken(self._large), 1 + len(steps) + len(logs), size, waiter))
+        self.written = True
+        part = Part(row, repeatable=self._repeatable, waiter=waiter)
+        part.size = self._size + _size_of(row[10]) + _size_of(row[11])
+        self._size = 0
+        if self._steps:
+            part.steps = [self._step(record) for record in self._taken_steps()]
+        if self._logs:
+            part.logs = _taken(self._logs)
+        if self._large:
+            part.large = _taken(self._large)
+        part.count = 1 + len(part.steps) + len(part.logs)
+        self._writer.put(part)
+
+    def _taken_steps(self) -> list[StepRecord]:
+        """Take out what there is, but leave what has not ended: that comes once more."""
+        records = _taken(self._steps)
+        if not self.ended:
+            self._steps.extend(record for record in records if record.status == RUNNING)
+        return records
 
     def _row(
-        self, status: str, completed: float | None, seconds: float | None, error: str | None, outputs: bytes | None
+        self,
+        status: str,
+        seconds: float | None = None,
+        error: str | None = None,
+        outputs: bytes | None = None,
+        steps: bytes | None = None,
     ) -> tuple[Value, ...]:
         run, plan, subject = self.run, self.plan, self._subject
-        parameters = None
+        began, parameters = self._base + self.began, None
         if plan.payloads:
             parameters = self._inline(RUN, "parameters", run.parameters_json)
-            outputs = None if outputs is None else self._inline(RUN, "outputs", outputs)
+            if outputs is not None:
+                outputs = self._inline(RUN, "outputs", outputs)
         else:
             outputs = None
         return (
             run.id,
             subject.deployment,
             subject.pipeline,
-            run.name.replace("\0", "\\x00"),  # which PostgreSQL's texts cannot hold
+            run.name,
             self._attempt,
             status,
-            self.at,
-            completed,
+            began,
+            None if seconds is None else began + seconds,
             seconds,
-            None if error is None else error.replace("\0", "\\x00"),
+            error,
             parameters,
             outputs,
             self._run_metadata() if plan.metadata else None,
+            steps,
         )
 
     def _run_metadata(self) -> bytes:
-        opening = self._subject.metadata
-        return b"%b}" % opening if self._metadata is None else b'%b,"user":%b}' % (opening, to_json(self._metadata))
+        whole = self._subject.metadata
+        return whole if self._metadata is None else b'%b,"user":%b}' % (whole[:-1], to_json(self._metadata))
 
     def _step(self, record: StepRecord) -> tuple[Value, ...]:
         outputs = record.outputs
         if outputs is not None:
             outputs = self._inline(record.number, "outputs", outputs)
+        if self.ended and record.status == RUNNING:  # in a thread that was left behind
+            record.status = "canceled"
         metadata = record.metadata if self.plan.metadata else None
         return (
             self.run.id,
@@ -274,8 +293,14 @@ class RunCapture(RunObserver):
         """Return a payload that stands in its row; a large one is put aside for a file."""
         if len(body) <= LARGE or not self._writer.keeps_files:
             return body
+        if self._large is None:
+            self._large = deque()
         self._large.append((number, name, body))
         return None
+
+
+def _size_of(text: Value) -> int:
+    return len(text) if isinstance(text, bytes) else 0
 
 
 def _taken(waiting: "deque[T]") -> list[T]:

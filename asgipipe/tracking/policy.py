@@ -1,7 +1,7 @@
 """Capture policies as what a run is measured against."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -24,10 +24,14 @@ class Plan:
     payloads: bool = True
     metadata: bool = True
     log_level: int = logging.NOTSET
+    in_background: bool = field(init=False)
     waits: bool = False
     failures_only: bool = False
     rate: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "in_background", not (self.waits or self.failures_only))
 
     @property
     def logs(self) -> bool:

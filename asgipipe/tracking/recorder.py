@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from time import time
+from time import monotonic, time
 
 from pydantic_core import to_json
 
@@ -58,7 +58,7 @@ class Recorder:
         self._artifact_url = settings.artifact_url
         self._environment = environment
         self._lazy = lazy
-        self._subject = Subject(deployment, pipeline, to_json(metadata)[:-1])
+        self._subject = Subject(deployment, pipeline, to_json(metadata))
         self._clock = clock
         self.writer = BackgroundWriter(
             lazy, self._files, keeps_files=keeps_files(settings.artifact_url, settings.store_url)
@@ -152,9 +152,9 @@ class Recorder:
     def _look(self) -> None:
         """Write what is new of the runs that take long."""
         self._looking = None
-        before = self._clock() - _LOOK
+        before = monotonic() - _LOOK
         for capture in tuple(self._active):
-            if capture.at <= before and not (capture.written and capture.is_quiet) and not self.writer.full:
+            if capture.began <= before and not capture.is_quiet and not self.writer.full:
                 capture.hand_over()
         if self._active:
             self._looking = asyncio.get_running_loop().call_later(_LOOK, self._look)

@@ -1,14 +1,17 @@
 """What is known of recorded runs, and how it is written as JSON."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
+from operator import attrgetter
 from typing import Self
 
 from pydantic_core import from_json, to_json
 
-from asgipipe.stores.database import Row, Value
+from asgipipe.pipelines.observer import StepRecord
+from asgipipe.stores.database import Row
 
 RUN = 0
 """The number that stands for the run itself, where steps have theirs."""
@@ -174,22 +177,26 @@ class RunPage:
         return _object({}, members)
 
 
-def packed_step(row: Row) -> bytes:
-    """Return a row of the table of steps as `read_steps` reads it from the row of its run."""
-    *facts, outputs, metadata = row[1:]
-    return b"%b,%b,%b]" % (to_json(facts)[:-1], _json(outputs), _json(metadata))
-
-
-def _json(text: Value) -> bytes:
-    return text if isinstance(text, bytes) else b"null"
+def packed_steps(records: Collection[StepRecord], base: float, *, metadata: bool) -> bytes:
+    """Return steps as `read_steps` reads them from the row of their run; `base` is added to when they began."""
+    facts = [
+        (one.number, one.name, one.status, one.attempt, base + one.started, one.seconds, one.error) for one in records
+    ]
+    outputs = b",".join([one.outputs or b"null" for one in records])
+    notes = [one.metadata for one in records] if metadata else []
+    return b'{"facts":%b,"outputs":[%b],"metadata":%b}' % (to_json(facts), outputs, to_json(notes))
 
 
 def read_steps(text: bytes) -> list[RecordedStep]:
-    steps = []
-    for *facts, outputs, metadata in from_json(text):
-        payloads = (None if value is None else to_json(value) for value in (outputs, metadata))
-        steps.append(RecordedStep(*facts, *payloads))
-    return steps
+    """Return the steps in the row of a run, by number."""
+    packed = from_json(text)
+    rows = zip_longest(packed["facts"], packed["outputs"], packed["metadata"])
+    steps = [RecordedStep.of((*facts, _json(outputs), _json(metadata))) for facts, outputs, metadata in rows]
+    return sorted(steps, key=attrgetter("number"))
+
+
+def _json(value: object) -> bytes | None:
+    return None if value is None else to_json(value)
 
 
 def timestamp(seconds: float) -> str:

@@ -4,7 +4,7 @@ Everything written may be written again: a run and its steps replace what was kn
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 
 from asgipipe.stores.database import Transaction, Value
@@ -68,13 +68,13 @@ _LISTED = "id, deployment, pipeline, name, attempt, status, started_at, complete
 
 @dataclass(slots=True)
 class Rows:
-    """What is written of one run at one time; `attempt` is that of its job, which others may have had before."""
+    """What is written of one run at one time; a `repeatable` one is a job's, of which there may be other attempts."""
 
     run: tuple[Value, ...]
-    steps: list[tuple[Value, ...]]
-    logs: list[tuple[Value, ...]]
+    steps: Sequence[tuple[Value, ...]] = ()
+    logs: Sequence[tuple[Value, ...]] = ()
+    artifacts: Sequence[tuple[Value, ...]] = ()
     repeatable: bool = False
-    artifacts: list[tuple[Value, ...]] = field(default_factory=list)
 
     @property
     def id(self) -> Value:

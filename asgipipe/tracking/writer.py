@@ -11,7 +11,6 @@ from functools import partial
 from time import monotonic
 
 from asgipipe.errors import StoreError, UnavailableError
-from asgipipe.stores.database import Transaction
 from asgipipe.stores.lazy import LazyDatabase
 from asgipipe.tracking import store
 from asgipipe.tracking.artifacts import ArtifactFiles
@@ -180,7 +179,7 @@ class BackgroundWriter(PartWriter):
         if large:
             await self._put_files(large)
         urgent = any(part.waiter is not None for part in group) or self.full or self._stopping.is_set()
-        operation = partial(_write_rows, rows=[part.rows for part in group])
+        operation = partial(store.write, group=group)
         await asyncio.wrap_future(database.enqueue(operation, urgent=urgent))
 
     async def _put_files(self, parts: list[Part]) -> None:
@@ -192,10 +191,10 @@ class BackgroundWriter(PartWriter):
     def _put_files_of(self, part: Part) -> None:
         if self._files is None:
             self._files = self._make_files()
-        for number, name, body in part.large:
-            kept = self._files.put(body)
-            part.rows.artifacts.append((part.rows.id, number, name, len(body), kept))
-        part.large.clear()
+        part.artifacts = [
+            (part.id, number, name, len(body), self._files.put(body)) for number, name, body in part.large
+        ]
+        part.large = ()
 
     def _gives_up(self, error: Exception) -> bool:
         now = self._clock()
@@ -237,7 +236,3 @@ class BackgroundWriter(PartWriter):
             logger.error("%d more rows of recorded runs could not be written and are lost", self._unreported)
             self._unreported = 0
             self._reported = self._clock()
-
-
-def _write_rows(transaction: Transaction, rows: list[store.Rows]) -> None:
-    store.write(transaction, rows)

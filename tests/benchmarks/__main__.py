@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.benchmarks.answers import WrongAnswerError
-from tests.benchmarks.contenders import ENDPOINTS, PIPELINES, Contender
+from tests.benchmarks.contenders import CAPTURING, ENDPOINTS, PIPELINES, Contender
 from tests.benchmarks.machine import facts, load_generator
 from tests.benchmarks.measure import Plan, measure
 from tests.benchmarks.report import MarkerError, facts_list, goals_table, parts_around, sockets_table, write_between
@@ -37,8 +37,12 @@ class Suite:
     beside: str
 
 
-SUITES: Final = (Suite("pipelines", PIPELINES, "`reference`"), Suite("endpoints", ENDPOINTS, "the one by hand"))
-NAMES: Final = {**PIPELINES, **ENDPOINTS}
+SUITES: Final = (
+    Suite("pipelines", PIPELINES, "`reference`"),
+    Suite("endpoints", ENDPOINTS, "the one by hand"),
+    Suite("capture", CAPTURING, "`reference`"),
+)
+NAMES: Final = {**PIPELINES, **ENDPOINTS, **CAPTURING}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +70,10 @@ class Server:
 def serving(contender: Contender, cores: Cores) -> Iterator[Server]:
     """Serve one contender on its core; stop it at the end."""
     port = _free_port()
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as folder:
+        environment = {"ASGIPIPE_STORE_URL": f"{folder}/store.db", **contender.environment}
         began = time.perf_counter()
-        process = _start(contender.command(port), cores, log)
+        process = _start(contender.command(port), cores, log, environment)
         try:
             _await_answer(contender, process, port, log)
             yield Server(contender.name, port, process.pid, time.perf_counter() - began)
@@ -87,9 +88,11 @@ def _free_port() -> int:
         return port
 
 
-def _start(arguments: Sequence[str], cores: Cores, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _start(
+    arguments: Sequence[str], cores: Cores, log: IO[bytes], more: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
     command = [sys.executable, *arguments]
-    environment = {**os.environ, "ASGIPIPE_AUTH_KEY": workload.AUTH_KEY}
+    environment = {**os.environ, "ASGIPIPE_AUTH_KEY": workload.AUTH_KEY, **more}
     os.sched_setaffinity(0, {cores.server})  # a child inherits it from its first instruction on
     try:
         return subprocess.Popen(command, cwd=_ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

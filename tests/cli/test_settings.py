@@ -25,6 +25,10 @@ def explained(*arguments: str, **environ: str) -> dict[str, dict[str, object]]:
     return found
 
 
+def variable_of(path: str) -> str:
+    return "ASGIPIPE_" + path.upper().replace(".", "__")
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "settings.yaml"
@@ -51,14 +55,18 @@ def test_every_field_has_a_flag(path: str) -> None:
         arguments = [flag if text == "true" else flag.replace("--", "--no-", 1)]
     else:
         arguments = [flag, text]
-    beside = [f"--set={name}={value}" for name, value in COMPANIONS.get(path, {}).items()]
-    variable = "ASGIPIPE_" + path.upper().replace(".", "__")
-    by_flag = explained(*arguments, *beside)
-    by_variable = explained(*beside, **{variable: text})
+    companions = {
+        f"{name}.{part}" if part else name: one
+        for name, value in COMPANIONS.get(path, {}).items()
+        for part, one in (value.items() if isinstance(value, dict) else [("", value)])
+    }
+    beside = {variable_of(name): str(value) for name, value in companions.items()}
+    by_flag = explained(*arguments, **beside)
+    by_variable = explained(**beside, **{variable_of(path): text})
     assert {name: row["value"] for name, row in by_flag.items()} == {
         name: row["value"] for name, row in by_variable.items()
     }
-    changed = {name for name, row in by_flag.items() if row["origin"] != "default"} - set(COMPANIONS.get(path, {}))
+    changed = {name for name, row in by_flag.items() if row["origin"] != "default"} - set(companions)
     assert changed
     assert all(name.startswith(path) for name in changed)
 

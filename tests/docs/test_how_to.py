@@ -16,7 +16,13 @@ NEEDED = {
     "embed-in-fastapi": ("fastapi",),
     "embed-in-quart": ("quart", "hypercorn"),
     "serve-with-gunicorn": ("gunicorn", "uvicorn_worker", "hypercorn"),
+    "stream-results": ("websockets",),
+    "use-postgresql": ("psycopg", "pgqueuer"),
 }
+PROGRAMS = ("node",)
+"""What commands may begin with that is not installed everywhere."""
+STORE = "postgresql://app@db.example/jobs"
+"""The database in the pages, for which a test has one of its own."""
 
 
 def sections() -> list[tuple[Path, str]]:
@@ -33,8 +39,14 @@ def test_there_is_a_page_for_each_host() -> None:
 @pytest.mark.parametrize(
     ("page", "section"), [pytest.param(*each, id=f"{each[0].stem}: {each[1] or 'first screen'}") for each in sections()]
 )
-def test_page_holds(page: Path, section: str, tmp_path: Path, serve: Serve) -> None:
+def test_page_holds(page: Path, section: str, tmp_path: Path, serve: Serve, request: pytest.FixtureRequest) -> None:
     """The blocks of each section do what they show, given the files of the first screen."""
     for module in NEEDED.get(page.stem, ()):
         pytest.importorskip(module)
-    documents.play(documents.part(documents.blocks(page), section), tmp_path, serve)
+    blocks = documents.part(documents.blocks(page), section)
+    for program in PROGRAMS:
+        if shutil.which(program) is None and any(f"$ {program} " in block.text for block in blocks):
+            pytest.skip(f"{program} is not installed")
+    used = any(STORE in block.text for block in blocks)
+    places = {STORE: request.getfixturevalue("postgresql_url")} if used else {}
+    documents.play(blocks, tmp_path, serve, places)

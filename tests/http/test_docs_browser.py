@@ -3,13 +3,9 @@
 import asyncio
 import contextlib
 import json
-import os
-import shutil
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import uvicorn
 
 from asgipipe.http.docs import docs_endpoints
@@ -18,9 +14,9 @@ from asgipipe.http.openapi import OpenAPIEndpoint, openapi_document
 from asgipipe.http.operations import health_operation, invoke_operation
 from asgipipe.http.responses import JSON, TEXT, respond
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
+from tests.browser import needs_browser, showing
 from tests.conftest import PATIENCE, free_port, needs_docs
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 KEY = "a-key-to-try"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -75,7 +71,7 @@ const steps = async () => {
 };
 """
 
-pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found"), needs_docs]
+pytestmark = [needs_browser, needs_docs]
 
 
 class Site:
@@ -165,24 +161,8 @@ def _visit(path: str, script: str, profile: Path) -> tuple[dict[str, object], Si
     async def visit() -> tuple[dict[str, object], Site]:
         site, port = Site(script), free_port()
         async with _served(site, port):
-            browser = await asyncio.create_subprocess_exec(
-                str(CHROMIUM),
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--remote-debugging-port=0",
-                f"--user-data-dir={profile}",
-                f"http://127.0.0.1:{port}{path}",
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            try:
+            with showing(f"http://127.0.0.1:{port}{path}", profile):
                 return await asyncio.wait_for(site.result, PATIENCE), site
-            finally:
-                os.killpg(browser.pid, signal.SIGKILL)
-                await browser.wait()
 
     return asyncio.run(visit())
 

@@ -64,7 +64,7 @@ def test_the_last_event(given: bytes, number: int) -> None:
 def test_followers_share_frames() -> None:
     """An event is encoded once for all who get it; another one of the same number is not taken for it."""
     frames, first, same = Frames(), event(data=b'{"a":1}'), event(data=b'{"a":2}')
-    assert frames.of([first]) is not None
+    assert list(frames.of([first])) == [frame(first)]
     assert frames._of(first) is frames._of(first)
     assert frames._of(same) == frame(same) != frames._of(first)
 
@@ -74,12 +74,22 @@ def test_what_is_kept_is_bounded() -> None:
     frames = Frames(kept=2000)
     events = [event(number, b'{"a":"%b"}' % (b"x" * 300)) for number in range(1, 20)]
     for each in events:
-        frames.of([each])
+        assert list(frames.of([each])) == [frame(each)]
     assert sum(len(made) for _, made in frames._made.values()) == frames._size <= 2000
     assert frames._made
     large = event(data=b'{"a":"%b"}' % (b"x" * 5000))
-    assert frames.of([large]) == frame(large)
+    assert list(frames.of([large])) == [frame(large)]
     assert frames._size == 0
+
+
+@pytest.mark.parametrize("size", [10, 20_000, 100_000])
+def test_frames_are_sent_in_pieces(size: int) -> None:
+    """Small ones go out together, and what goes out at once is little, unless a single one is much."""
+    events = [event(number, b'{"a":"%b"}' % (b"x" * size)) for number in range(1, 21)]
+    pieces = list(Frames().of(events))
+    assert b"".join(pieces) == b"".join(map(frame, events))
+    assert all(len(piece) <= 65_536 or piece.count(b"id: ") == 1 for piece in pieces)
+    assert len(pieces) == {10: 1, 20_000: 7, 100_000: 20}[size]
 
 
 # The answer to one follower

@@ -242,7 +242,7 @@ def test_large_events_are_held_by_their_size() -> None:
             for number in range(2, 22):
                 desk.hub.published(job.id, events(job, number, number, 1024 * 1024))
             (follower,) = desk.hub._topics[job.id].followers
-            assert sum(len(event.data) for event in follower._held) <= 8 * 1024 * 1024
+            assert sum(len(event.data) for event in follower._held) <= 2 * 1024 * 1024
             await stream.aclose()
 
     asyncio.run(main())

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import pytest
 
+from tests import conftest
 from tests.servers.command import Command, serving, until
 
 SERVED = Path(__file__).parent / "served"
@@ -23,6 +24,10 @@ def serve(tmp_path: Path) -> Serve:
         return serving(SERVED / target, *arguments, folder=tmp_path, environment=environment)
 
     return serve
+
+
+start_server = conftest.serve
+"""The fixture of the whole suite under another name: it starts any program, as often as a test asks."""
 
 
 class Notes:

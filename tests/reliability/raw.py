@@ -112,7 +112,7 @@ class Connection:
 
     def answer(self, *, head: bool = False) -> Answer:
         """Return the next answer; `head` says that it has no body. Raises EOFError when the server closed instead."""
-        found = head_of(self._take(self._until(b"\r\n\r\n")))
+        found = self.head()
         if found.status == 100:
             return self.answer(head=head)
         if head or found.status in {204, 304}:
@@ -120,6 +120,17 @@ class Connection:
         if found.header(b"transfer-encoding") == b"chunked":
             return Answer(found.status, found.headers, self._chunks())
         return Answer(found.status, found.headers, self._exactly(int(found.header(b"content-length") or 0)))
+
+    def head(self) -> Answer:
+        """Return the next answer as far as its body. Raises EOFError when the server closed instead."""
+        return head_of(self._take(self._until(b"\r\n\r\n")))
+
+    def chunk(self) -> bytes:
+        """Return the next chunk of a body; nothing at its end. Raises EOFError when the server closed instead."""
+        size = int(self._take(self._until(b"\r\n")), 16)
+        data = self._exactly(size)
+        assert self._exactly(2) == b"\r\n"
+        return data
 
     def ask(self, data: bytes, *, head: bool = False) -> Answer:
         self.send(data)
@@ -139,12 +150,9 @@ class Connection:
 
     def _chunks(self) -> bytes:
         body = b""
-        while True:
-            size = int(self._take(self._until(b"\r\n")), 16)
-            body += self._exactly(size)
-            assert self._exactly(2) == b"\r\n"
-            if size == 0:
-                return body
+        while chunk := self.chunk():
+            body += chunk
+        return body
 
     def _until(self, mark: bytes) -> int:
         while (found := self._received.find(mark)) < 0:

@@ -1,9 +1,11 @@
 """A deployment's life: what is called when, once, in which order, also when something goes wrong."""
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from starlette.requests import Request
 
 from asgipipe import Deployment, DeploymentService, DeploymentSettings, asgi, pipeline
 from asgipipe.errors import DefinitionError, StartupError
+from asgipipe.logs import request_id_var
+from tests.conftest import lifespan
 from tests.http.wire import Ask, ask, ask_app, deployed, invoke, reply
 from tests.runners.extras import BEARER, KEY, hello
 from tests.running import run, started
@@ -294,6 +298,33 @@ def test_an_event_loop_that_ends_without_a_stop_is_followed_by_another() -> None
         assert ran.json()["outputs"] == {"output": 1}
     assert life.calls.count("on_init") == 2
     assert life.calls.count("end of lifespan") == 2
+
+
+@pytest.mark.parametrize("by_lifespan", [True, False])
+def test_jobs_have_nothing_of_the_requests_context(tmp_path: Path, by_lifespan: bool) -> None:
+    """Neither the request that starts the deployment, nor the one that opens the store, lends jobs its context."""
+
+    async def show() -> list[str | None]:
+        given = request_id_var.get()
+        return [mark.get(), None if given is None else given.decode()]
+
+    mark: ContextVar[str | None] = ContextVar("mark", default=None)
+    app = deployed(show, {"store_url": str(tmp_path / "store.db")})
+
+    async def outputs_of_a_job(number: int) -> object:
+        mark.set(f"request {number}")
+        ask = invoke({}, (b"x-request-id", b"request-%d" % number), path="/invoke?mode=stream")
+        terminal = (await reply(app, ask)).body.rstrip().rpartition(b"\ndata: ")[2]
+        return json.loads(terminal)["data"]["outputs"]
+
+    async def main() -> list[object]:
+        async with AsyncExitStack() as stack:
+            if by_lifespan:
+                await stack.enter_async_context(lifespan(app))
+            # A server gives each connection a task of its own.
+            return [await asyncio.create_task(outputs_of_a_job(number)) for number in range(2)]
+
+    assert asyncio.run(main()) == [{"output": [None, None]}] * 2
 
 
 def test_two_deployments_in_one_process_share_nothing() -> None:

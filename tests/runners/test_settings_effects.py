@@ -336,6 +336,8 @@ EFFECTS: dict[str, Effect] = {
     "info_url_path": moved("info_url_path", "/a"),
     "metrics_url_path": moved("metrics_url_path", "/a"),
     "status_url_path": moved("status_url_path", "/a"),
+    "jobs_url_path": moved("jobs_url_path", "/a"),
+    "runs_url_path": moved("runs_url_path", "/a"),
     "include_default_endpoints": Effect({"include_default_endpoints": ["INVOKE"]}, status(INFO), 200, 404),
     "include_default_middleware": Effect(
         {"include_default_middleware": False}, secure("x-frame-options"), b"DENY", None
@@ -519,6 +521,7 @@ PARTS: dict[str, Effect] = {
 
 SOCKET = "tests/http/endpoints/test_websocket.py"
 JOBS = "tests/jobs/test_local.py"
+RECORDER = "tests/tracking/test_recorder.py"
 
 # Fields that only a server, or a process, gives an effect.
 ELSEWHERE = {
@@ -540,6 +543,10 @@ ELSEWHERE = {
     "subscriber_queue": f"{JOBS}::test_the_events_that_are_held",
     "max_message_size": f"{SOCKET}::test_a_message_that_is_too_large_ends_the_connection",
     "max_subscriptions": f"{SOCKET}::test_subscriptions_are_bounded",
+    "capture": f"{RECORDER}::test_what_each_mode_keeps",
+    "allow_capture_override": f"{RECORDER}::test_overrides_can_be_forbidden",
+    "capture_retention": f"{RECORDER}::test_retention",
+    "artifact_url": f"{RECORDER}::test_files_elsewhere",
     "drain_timeout": "tests/cli/test_serve.py::test_what_does_not_finish_in_time_is_cut_and_the_status_says_so",
     "uvicorn_host": "tests/cli/test_serve.py::test_an_address_for_others_without_a_key_is_warned_about",
     "uvicorn_port": "tests/cli/test_serve.py::test_a_taken_port_is_one_message",
@@ -594,8 +601,8 @@ def test_proofs_elsewhere_exist(name: str) -> None:
     assert name in text or f"--{option}" in text or f"--uvicorn-{option}" in text
 
 
-def functions(source: str) -> Iterator[ast.FunctionDef]:
-    return (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
+def functions(source: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def test_the_log_level_decides_what_is_logged(serve: Serve, tmp_path: Path) -> None:

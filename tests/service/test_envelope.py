@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from asgipipe import step
 from asgipipe.errors import OutputError, RunCanceled, RunTimeoutError
-from asgipipe.service.envelope import EnvelopeWriter
 from asgipipe.pipelines.context import Environment, Run, Status
 from asgipipe.pipelines.executor import ThreadExecutor
 from asgipipe.service.deployment import DeploymentResponse
+from asgipipe.service.envelope import EnvelopeWriter
 from tests.http.wire import ask, ask_one, invoke
 
 DEPLOYMENT = DeploymentResponse(id="d-1", name='a "name"', snapshot_id="s-1", pipeline_name="p", auth_enabled=False)

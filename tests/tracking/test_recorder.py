@@ -2,6 +2,7 @@ import asyncio
 import json
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -374,6 +375,37 @@ async def test_large_payloads_have_files(tmp_path: Path) -> None:
     assert run is not None
     assert json.loads(run.parameters or b"") == {"text": text}
     assert json.loads(run.outputs or b"") == json.loads(run.steps[0].outputs or b"") == {"output": text}
+
+
+@on_a_loop
+async def test_files_elsewhere(tmp_path: Path) -> None:
+    """`artifact_url` names another folder."""
+
+    @pipeline
+    def echo(text: str) -> str:
+        return text
+
+    async with started(echo, tmp_path, "full", artifact_url=str(tmp_path / "large")) as deployment:
+        await deployment.service.invoke({"text": "x" * 70_000})
+    assert len(list((tmp_path / "large").rglob("*.json"))) == 2
+    assert not (tmp_path / "artifacts").exists()
+
+
+@on_a_loop
+async def test_files_that_need_a_library(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A URL that only fsspec knows is told of with what to install where it is missing; the run goes on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "fsspec", None)
+        patch.setitem(sys.modules, "fsspec.core", None)
+
+        @pipeline
+        def echo(text: str) -> str:
+            return text
+
+        async with started(echo, tmp_path, "full", artifact_url="s3://bucket/large") as deployment:
+            run = await deployment.service.invoke({"text": "x" * 70_000})
+    assert run.error is None
+    assert "pip install fsspec" in caplog.text
 
 
 @on_a_loop

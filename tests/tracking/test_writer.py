@@ -11,7 +11,6 @@ from asgipipe.stores.database import Database, Operation
 from asgipipe.stores.lazy import LazyDatabase
 from asgipipe.stores.registry import database
 from asgipipe.tracking.capture import Part
-from asgipipe.tracking.store import Rows
 from asgipipe.tracking.writer import BackgroundWriter
 from tests.http.wire import until
 from tests.tracking.serving import on_a_loop
@@ -72,7 +71,7 @@ class Failing(Database):
 
 def part(number: int, *, waiter: "Future[None] | None" = None, size: int = 10) -> Part:
     row = (f"run-{number}", "d", "p", "n", 1, "completed", 1.0, 2.0, 1.0, None, b"{}", b"{}", None, None)
-    return Part(Rows(row, [], []), [], 1, size, waiter)
+    return Part(row, size=size, waiter=waiter)
 
 
 def writer_of(store: Failing, **options: object) -> BackgroundWriter:

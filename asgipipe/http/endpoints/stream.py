@@ -80,7 +80,8 @@ class EventStreams:
         try:
             async with aclosing(self._service.jobs.follow(job_id, after)) as followed:
                 async for events in followed:
-                    await stream.write(self._frames.of(events))
+                    for piece in self._frames.of(events):
+                        await stream.write(piece)
                     terminal = events[-1].terminal
         except HTTPError as error:
             logger.warning("the stream of job %s broke off: %s", job_id, error.detail, extra={"run_id": job_id})

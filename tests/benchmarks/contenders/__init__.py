@@ -6,8 +6,8 @@ named `<framework>_...`, those that asgipipe builds `asgipipe_<framework>_...`.
 
 import importlib
 import importlib.util
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from tests.benchmarks import workload
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 REFERENCE: Final = "reference"
 FRAMEWORKS: Final = {"starlette": "Starlette", "fastapi": "FastAPI", "django": "Django", "quart": "Quart"}
+# How each mode is given, and what it writes.
+CAPTURES: Final = {
+    "realtime": ("REALTIME", "everything, in the background"),
+    "metadata": ("metadata", "runs and steps without payloads, in the background"),
+    "off": ("OFF", "payloads without metadata and logs, in the background"),
+    "sampled": ("sampled(0.1)", "everything of a tenth of the runs"),
+    "errors_only": ("errors_only", "nothing of runs that succeed"),
+    "batch": ("BATCH", "everything, durable before each step ends"),
+}
 WORKLOADS: Final = {
     "async": "async pipeline",
     "nonblocking": "sync pipeline, `blocking=False`",
@@ -35,7 +44,7 @@ class Contender:
 
     `source` is a module of this package and an attribute of it, the ASGI application; or, where a `runner` is named,
     the pipeline that `asgipipe serve` is given. `framework` is the package without which it is skipped. Ratios are
-    taken to the contender called `beside`.
+    taken to the contender called `beside`. `settings` are those with which asgipipe serves it, besides what it comes with.
     """
 
     name: str
@@ -46,6 +55,7 @@ class Contender:
     task: Task = INVOKE
     beside: str = REFERENCE
     computes: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, port: int) -> list[str]:
         """Return the arguments for Python that serve it on `port`: one process, uvloop, httptools, no access log."""
@@ -54,6 +64,11 @@ class Contender:
         else:
             serve = ["-m", "asgipipe", "serve", self.source, "--runner", self.runner]
         return [*serve, "--port", str(port), "--log-level", "warning"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings as environment variables."""
+        return {f"ASGIPIPE_{name.upper()}": value for name, value in self.settings.items()}
 
     @property
     def available(self) -> bool:
@@ -70,7 +85,7 @@ class Contender:
         from asgipipe import asgi
 
         runner = {"deployment_app_runner_flavor": self.runner}
-        return asgi(found, {"auth_key": workload.AUTH_KEY, **runner, **settings})
+        return asgi(found, {"auth_key": workload.AUTH_KEY, **runner, **self.settings, **settings})
 
 
 def _by_name(*contenders: Contender) -> dict[str, Contender]:
@@ -122,6 +137,24 @@ def _endpoints() -> Iterator[Contender]:
         )
 
 
+def _captures() -> Iterator[Contender]:
+    """Yield the pipeline of the Starlette runner as it records its runs, beside itself without and the reference."""
+    yield PIPELINES[REFERENCE]
+    for kind in WORKLOADS:
+        yield PIPELINES[ours("starlette", kind)]
+        yield _capturing(kind, "realtime")
+    for capture in CAPTURES:
+        if capture != "realtime":
+            yield _capturing("async", capture)
+
+
+def _capturing(kind: str, capture: str) -> Contender:
+    mode, writes = CAPTURES[capture]
+    recorded = f"{WORKLOADS[kind]}; `{mode}`: {writes}"
+    plain = PIPELINES[ours("starlette", kind)]
+    return replace(plain, name=f"asgipipe_{kind}_{capture}", description=recorded, settings={"capture": mode})
+
+
 def _embedded() -> Iterator[Contender]:
     """Yield hosts with the async pipeline in them; standalone ones stand beside them in the table of layers."""
     for framework, title in FRAMEWORKS.items():
@@ -138,5 +171,6 @@ def _embedded() -> Iterator[Contender]:
 
 PIPELINES: Final = _by_name(*_pipelines())
 ENDPOINTS: Final = _by_name(*_endpoints())
+CAPTURING: Final = _by_name(*_captures())
 EMBEDDED: Final = _by_name(*_embedded())
-CONTENDERS: Final = {**PIPELINES, **ENDPOINTS, **EMBEDDED}
+CONTENDERS: Final = {**PIPELINES, **ENDPOINTS, **CAPTURING, **EMBEDDED}

@@ -1,0 +1,230 @@
+"""A server that is killed and started again, and what is left of its jobs: in its store, and in the world."""
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.conftest import PATIENCE, Serve, Server
+
+ROOT = Path(__file__).parents[2]
+SERVED = Path(__file__).parent / "served"
+TERMINAL = {"completed": "pipeline_completed", "failed": "pipeline_failed", "canceled": "pipeline_canceled"}
+
+Job = dict[str, Any]
+Event = dict[str, Any]
+
+
+def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Host:
+    """How the pipelines of `served/mortal.py` are served: a program and its arguments, and below which path."""
+
+    arguments: tuple[str, ...]
+    program: tuple[str, ...] = ()
+    prefix: str = ""
+
+
+STARLETTE = Host((f"{SERVED / 'mortal.py'}:mortal",))
+DJANGO = Host(
+    ("tests.reliability.served.mortal_django:application",), (sys.executable, "-m", "uvicorn"), "/jobs-of/mortal"
+)
+
+
+@dataclass
+class Site:
+    """One deployment on one store; when its server has died, the next request starts another one.
+
+    `died` is called before that: where the life of a worker is a matter of time, the time can be made to pass.
+    """
+
+    folder: Path
+    serve: Serve
+    host: Host
+    store_url: str
+    died: Callable[[], object] = lambda: None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    server: Server | None = None
+    starts: int = 0
+    accepted: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._client = httpx.Client(timeout=PATIENCE, verify=False)  # noqa: S501  # loopback
+
+    def close(self) -> None:
+        self._client.close()
+
+    # The server
+
+    def start(self, *arguments: str, **settings: str) -> Server:
+        environment = {"PYTHONPATH": str(ROOT), "ASGIPIPE_STORE_URL": self.store_url, **self.settings, **settings}
+        self.starts += 1
+        # Nobody waits until it is ready: it may die before that.
+        self.server = self.serve(
+            *self.host.arguments,
+            *arguments,
+            cwd=self.folder,
+            program=self.host.program,
+            env=environment,
+            ready=False,
+        )
+        return self.server
+
+    def running(self) -> Server:
+        """Return the server, another one if it has died."""
+        if self.server is None:
+            return self.start()
+        status = self.server.process.poll()
+        if status is None:
+            return self.server
+        assert status == -signal.SIGKILL, f"the server ended with {status}:\n{self.server.stderr()}"
+        self.died()
+        return self.start()
+
+    def kill(self) -> None:
+        assert self.server is not None
+        assert self.server.stop(signal.SIGKILL) == -signal.SIGKILL
+
+    # Requests
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Ask until there is an answer that is not 503, of whichever server."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                answer = self._client.request(method, f"{self.running().url}{self.host.prefix}{path}", **options)
+                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    return answer
+            except httpx.TransportError:
+                pass
+            assert time.monotonic() < deadline, f"no answer to {method} {path}:\n{self.running().stderr()}"
+            time.sleep(0.01)
+
+    def submit(self, run_name: str, **parameters: object) -> str:
+        """Submit a job, with a key, until it is accepted, and return its id."""
+        body = {"run_name": run_name, "parameters": parameters}
+        answer = self.ask("POST", "/invoke?mode=async", json=body, headers={"idempotency-key": run_name})
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+        job_id: str = answer.json()["job_id"]
+        self.accepted.append(job_id)
+        return job_id
+
+    def job(self, job_id: str) -> Job:
+        answer = self.ask("GET", f"/jobs/{job_id}")
+        assert answer.status_code == httpx.codes.OK, answer.text
+        found: Job = answer.json()
+        return found
+
+    def cancel(self, job_id: str) -> int:
+        return self.ask("POST", f"/jobs/{job_id}/cancel?reason=enough").status_code
+
+    def ended(self, job_id: str) -> Job:
+        """Wait for the end of a job."""
+        deadline = time.monotonic() + PATIENCE
+        while (job := self.job(job_id))["status"] not in TERMINAL:
+            assert time.monotonic() < deadline, f"{job} does not end:\n{self.running().stderr()}"
+            time.sleep(0.02)
+        return job
+
+    def listed(self) -> list[Job]:
+        found: list[Job] = self.ask("GET", "/jobs?limit=500").json()["jobs"]
+        return found
+
+    def events(self, job_id: str) -> list[Event]:
+        """Return the events of a job that has ended."""
+        return [json.loads(data) for data in data_lines(self.ask("GET", f"/stream/{job_id}").text.splitlines())]
+
+    # The world
+
+    def effects(self, job_id: str) -> Counter[str]:
+        """Return how often a run has had each of its effects."""
+        return Counter(words[1] for words in self._noted() if words[0] == job_id)
+
+    def _noted(self) -> list[list[str]]:
+        file = self.folder / "effects"
+        return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+
+    def until_noted(self, job_id: str, effect: str, times: int = 1) -> None:
+        """Wait until a run has had an effect so many times, in whichever server."""
+        until(lambda: self.running() and self.effects(job_id)[effect] >= times, f"{effect!r} of {job_id}")
+
+    def open(self, gate: str) -> None:
+        (self.folder / gate).touch()
+
+    def has_died(self, run_name: str) -> bool:
+        """True when the process has died at every point that the run name lists."""
+        return all((self.folder / f"died-{run_name}-{point}").exists() for point in run_name.split("+"))
+
+    # What must hold
+
+    def verify_history(self, job: Job) -> list[Event]:
+        """See that a job has ended once, and that its events tell so without a gap; return them."""
+        events = self.events(job["job_id"])
+        assert [event["id"] for event in events] == [*range(1, len(events) + 1)]
+        ends = [event["event_type"] for event in events if event["event_type"] in TERMINAL.values()]
+        assert ends == [TERMINAL[job["status"]]]
+        assert events[-1]["event_type"] == ends[0]
+        assert events[-1]["data"] == job["result"]
+        return events
+
+    def verify_store(self) -> None:
+        """See that there is exactly what was accepted, and that all of it has ended."""
+        assert Counter(job["job_id"] for job in self.listed()) == Counter(self.accepted)
+        assert {job["status"] for job in self.listed()} <= TERMINAL.keys()
+
+
+def data_lines(lines: list[str]) -> Iterator[str]:
+    return (line.removeprefix("data:").strip() for line in lines if line.startswith("data:"))
+
+
+class Follower(threading.Thread):
+    """Follows a job over Server-Sent Events to its end, from server to server; `ids` are those that it was told."""
+
+    def __init__(self, site: Site, job_id: str) -> None:
+        super().__init__(daemon=True)
+        self.events: list[Event] = []
+        self.connections = 0
+        self._site = site
+        self._job_id = job_id
+        self.start()
+
+    def run(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not self._over() and time.monotonic() < deadline:
+            try:
+                self._follow()
+            except httpx.TransportError:
+                time.sleep(0.01)
+
+    def until_told(self, count: int = 1) -> None:
+        until(lambda: len(self.events) >= count, f"{count} events in {self.events}")
+
+    def _over(self) -> bool:
+        return bool(self.events) and self.events[-1]["event_type"] in TERMINAL.values()
+
+    def _follow(self) -> None:
+        server = self._site.server
+        assert server is not None
+        last = {"last-event-id": str(self.events[-1]["id"])} if self.events else {}
+        path = f"{server.url}{self._site.host.prefix}/stream/{self._job_id}"
+        with httpx.stream("GET", path, headers=last, timeout=PATIENCE) as answer:
+            if answer.status_code != httpx.codes.OK:
+                time.sleep(0.01)
+                return
+            self.connections += 1
+            for line in answer.iter_lines():
+                self.events += map(json.loads, data_lines([line]))
