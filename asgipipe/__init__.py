@@ -18,6 +18,7 @@ from asgipipe.errors import (
     StartupError,
     StepExitError,
     StepTimeoutError,
+    StoreError,
     UserError,
 )
 from asgipipe.pipelines.context import StepContext, get_step_context
@@ -91,6 +92,7 @@ __all__ = [
     "StepContext",
     "StepExitError",
     "StepTimeoutError",
+    "StoreError",
     "UserError",
     "asgi",
     "get_step_context",

@@ -1,8 +1,8 @@
 """Playing the code blocks of a Markdown file: files are written, servers started, commands run, answers compared.
 
-A `python`, `yaml` or `javascript` block that begins with a comment `# name.ext` is that file. A `console` block holds commands behind
-`$ ` and, below each, what it prints; an id that was printed may stand in the commands that follow. Everything else is
-prose.
+A block of code that begins with a comment `# name.ext` or `// name.ext` is that file. A `console` block holds commands
+behind `$ ` and, below each, what it prints; an id that was printed may stand in the commands that follow. Everything
+else is prose.
 """
 
 import json
@@ -44,6 +44,7 @@ MASKS = (
     (re.compile(r"\b\d+\.\d+ m?s\b"), "<duration>"),
     (re.compile(r"\d+\.\d+(e-?\d+)?"), "0.0"),
     (re.compile(r"(?<=\S) {2,}"), "  "),
+    (re.compile(r" +$", re.MULTILINE), ""),
 )
 
 # Members of answers that differ from run to run; what is compared is their type.
@@ -153,7 +154,7 @@ def run(line: str, folder: Path, server: Server | None) -> str:
         env={**os.environ, **environment()},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=4 * PATIENCE,  # the conformance suite is a command of one page
         check=False,
     )
     assert done.returncode == 0, f"{line} ended with {done.returncode}:\n{done.stdout}{done.stderr}"

@@ -31,6 +31,7 @@ PUBLIC = {
     "BaseDeploymentAppRunner",
     "BaseDeploymentService",
     "CORSConfig",
+    "CapturePolicy",
     "Deployment",
     "DeploymentDefaultEndpoints",
     "DeploymentDefaultMiddleware",

@@ -117,9 +117,9 @@ def follow(context: click.Context, source: JobSource, /, *, job_id: str, as_json
     found = source.find(job_id)
     followed = str(found["job_id"])
     audience = JSONLines() if as_json else Narration()
-    if found.get("status") == JobState.PENDING:
-        audience.notice("The job is pending: it begins when a server of its deployment has room for it.")
     try:
+        if found.get("status") == JobState.PENDING:
+            audience.notice("The job is pending: it begins when a server of its deployment has room for it.")
         source.follow(followed, audience)
         ending = audience.ending or _ending(source.find(followed))
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from asgipipe.cli.tables import cell
 from asgipipe.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,12 +61,16 @@ class Remote:
     def reason(self, answer: "httpx.Response") -> str:
         """Return why a deployment refused."""
         if answer.status_code == 401:
+            if self._headers:
+                return f"{self.url} does not know the key of --key or ASGIPIPE_KEY"
             return f"{self.url} needs a key: give --key, or set ASGIPIPE_KEY"
         try:
             detail = self._object(answer).get("detail")
         except RemoteError:
+            if answer.status_code == 404:
+                return str(self.stranger())
             detail = None
-        return f"{self.url} answered {answer.status_code}: {str(detail or answer.reason_phrase)[:500]}"
+        return f"{self.url} answered {answer.status_code}: {cell(str(detail or answer.reason_phrase), 500)}"
 
     def stranger(self) -> RemoteError:
         """Return the error for what no deployment answers."""

@@ -105,8 +105,14 @@ def _families(snapshots: Sequence[DeploymentSnapshot]) -> "Iterator[Metric]":
         "asgipipe_http_requests", "Answered requests.", labels=("deployment", "method", "status")
     )
     edges = [*map(floatToGoString, BUCKETS), "+Inf"]
+    waits = CounterMetricFamily("asgipipe_capture_waits", "Runs that waited for room to be recorded.", labels=names)
+    lost = CounterMetricFamily(
+        "asgipipe_capture_lost_rows", "Rows of recorded runs that could not be written.", labels=names
+    )
     for deployment, pipeline, snapshot in snapshots:
         labels = (deployment, pipeline)
+        waits.add_metric(labels, snapshot.capture_waits)
+        lost.add_metric(labels, snapshot.capture_lost)
         runs.add_metric((*labels, "completed"), snapshot.successful_executions)
         runs.add_metric((*labels, "failed"), snapshot.failed_executions)
         runs.add_metric((*labels, "canceled"), snapshot.canceled_executions)
@@ -115,7 +121,7 @@ def _families(snapshots: Sequence[DeploymentSnapshot]) -> "Iterator[Metric]":
         in_flight.add_metric(labels, snapshot.in_flight)
         for (method, status), count in snapshot.requests.items():
             requests.add_metric((deployment, method, status), count)
-    yield from (runs, seconds, in_flight, requests)
+    yield from (runs, seconds, in_flight, requests, waits, lost)
 
 
 def _jobs(snapshots: Sequence[DeploymentSnapshot], jobs: Mapping[str, Mapping[JobState, int]]) -> "Iterator[Metric]":

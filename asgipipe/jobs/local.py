@@ -234,7 +234,7 @@ class Jobs(BaseJobs):
         await self.drain()
         self._started = False
         await _end([task for task in (self._awaiting, self._opening) if task is not None])
-        there, self._open = self._open, None
+        there = self._open
         self._awaiting = self._opening = None
         if there is None:
             return
@@ -243,6 +243,7 @@ class Jobs(BaseJobs):
                 async with asyncio.timeout(max(0.0, self._grace_ends - monotonic())):
                     await there.worker.finished()
             await there.worker.stop()
+        self._open = None  # not before: while it waits, the grace may end, and `hand_back` be called
         await _end(there.tasks)
         there.hub.close()
         await self._queue.stop()

@@ -51,7 +51,8 @@ class Consumer(Protocol):
         """Claim one job and run it; return when the attempt has ended, at once when it cannot be claimed.
 
         It waits until there is room. The job is not claimed when it is not due, or runs, or has ended. Raises
-        UnavailableError when the store cannot be reached: the job is to be delivered once more.
+        UnavailableError when the store cannot be reached: it is to be called again, on this worker, which may have
+        claimed the job all the same.
         """
 
     async def next_due(self) -> float | None:

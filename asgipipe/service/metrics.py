@@ -64,7 +64,9 @@ _OTHER_ROW: Final = _ROWS[OTHER]
 _SECONDS: Final = _REQUESTS + len(METHODS) * _ROW
 _STARTED: Final = _SECONDS + 1
 _LAST: Final = _SECONDS + 2  # when the last run finished, in seconds since 1970
-_CELLS: Final = _SECONDS + 3
+_CAPTURE_WAITS: Final = _SECONDS + 3
+_CAPTURE_LOST: Final = _SECONDS + 4
+_CELLS: Final = _SECONDS + 5
 
 _LONGEST: Final = 1e9  # seconds; keeps sums finite whatever is passed in
 _LATEST: Final = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
@@ -128,6 +130,8 @@ class MetricsSnapshot:
     `in_flight` are the running ones of the living processes. Times are in seconds, averages and quantiles (by name:
     "0.5", "0.95", "0.99") those of the finished runs, None when there are none. `last_execution_time` is when the last
     run finished, RFC 3339 in UTC. `requests` counts answers by method and status, each "other" where it is unusual.
+    `capture_waits` is how often a run waited because its record could not be written as fast as it came, `capture_lost`
+    how many rows of records could not be written at all.
     """
 
     total_executions: int
@@ -140,6 +144,8 @@ class MetricsSnapshot:
     last_execution_time: str | None
     durations: Histogram
     requests: Mapping[tuple[str, str], int]
+    capture_waits: int = 0
+    capture_lost: int = 0
 
 
 def _snapshot(total: _Sum) -> MetricsSnapshot:
@@ -161,6 +167,8 @@ def _snapshot(total: _Sum) -> MetricsSnapshot:
         last_execution_time=_rfc3339(cells[_LAST]) if _LAST in cells else None,
         durations=durations,
         requests=dict(_requests(cells)),
+        capture_waits=int(cells.get(_CAPTURE_WAITS, 0.0)),
+        capture_lost=int(cells.get(_CAPTURE_LOST, 0.0)),
     )
 
 
@@ -184,7 +192,7 @@ class Metrics:
     only this server's processes write to; best on a file system in memory, where no counter ever waits for a disk.
     Without it, the counts are those of this process.
 
-    The three counting methods belong to the thread of the event loop, because `+=` on a cell is not atomic. Another
+    The counting methods belong to the thread of the event loop, because `+=` on a cell is not atomic. Another
     thread, such as one that finishes a run which was given up, hands the call over:
     `loop.call_soon_threadsafe(metrics.run_finished, status, seconds, now)`.
 
@@ -227,6 +235,12 @@ class Metrics:
             cells = self.open()
         row = _ROWS.get(method, _OTHER_ROW)
         cells[row + status - 99 if 100 <= status <= 599 else row] += 1.0
+
+    def capture_waited(self) -> None:
+        self.open()[_CAPTURE_WAITS] += 1.0
+
+    def capture_lost(self, rows: int) -> None:
+        self.open()[_CAPTURE_LOST] += rows
 
     def open(self) -> "memoryview[float]":
         """Make this process's block, and fold the files of ended ones when there are many; nothing when it is open."""

@@ -11,6 +11,12 @@ from typing import Any, Protocol
 PATIENCE = 20.0
 """Seconds until something that normally takes a fraction of one is given up."""
 
+
+def patience() -> asyncio.Timeout:
+    """Return a context in which at most PATIENCE may pass."""
+    return asyncio.timeout(PATIENCE)
+
+
 Headers = Mapping[str, str]
 
 JSON = {"content-type": "application/json"}
@@ -144,7 +150,7 @@ class Client(ABC):
         self.always = dict(always or {})
 
     async def send(self, ask: Ask) -> Answer:
-        async with asyncio.timeout(PATIENCE):
+        async with patience():
             return await self._send(ask.below(self.prefix, self.always))
 
     async def get(self, target: str, **headers: str) -> Answer:

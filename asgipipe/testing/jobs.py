@@ -3,11 +3,11 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from asgipipe.testing.client import PATIENCE, Answer, Ask, Client, Headers, Stream, invoke
+from asgipipe.testing.client import Answer, Ask, Client, Headers, Stream, invoke, patience
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
 """The id of a job that nobody knows."""
@@ -96,7 +96,7 @@ def submission(
 
 async def submitted(client: Client, parameters: Mapping[str, object], query: str = "", **members: object) -> str:
     """Have a run accepted as a job, and return its id."""
-    answer = await client.send(submission(parameters, f"mode=async&{query}", **members))
+    answer = await client.send(submission(parameters, f"mode=async&{query}", None, **members))
     assert answer.status == 202, answer
     job_id: str = answer.json()["job_id"]
     return job_id
@@ -126,10 +126,24 @@ async def ended(client: Client, job_id: str) -> Record:
 
 async def until(client: Client, job_id: str, *states: str) -> Record:
     """Wait until a job is in one of `states`, and return it."""
-    async with asyncio.timeout(PATIENCE):
-        while (job := await known(client, job_id))["status"] not in states:
+    async with patience():
+        while (job := await known(client, job_id))["status"] not in states:  # noqa: ASYNC110  # another process runs it
             await asyncio.sleep(0.01)
     return job
+
+
+async def counted(client: Client) -> Record:
+    """Return what GET /metrics counts."""
+    counts: Record = (await client.get("/metrics")).json()
+    return counts
+
+
+async def until_counted(client: Client, expected: Callable[[Record], bool]) -> Record:
+    """Wait until GET /metrics is as `expected`, and return it."""
+    async with patience():
+        while not expected(counts := await counted(client)):  # noqa: ASYNC110  # another process counts
+            await asyncio.sleep(0.01)
+    return counts
 
 
 async def canceled(client: Client, *job_ids: str) -> None:

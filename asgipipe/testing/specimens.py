@@ -68,7 +68,7 @@ async def tell(name: str, pause: float = 0.0, fail: bool = False, deltas: int = 
     """Spell a name, and let everything be known that can be known of a run."""
     context = get_step_context()
     context.add_metadata({"letters": len(name)})
-    spelt = spell(name)
+    spelt = "".join(spell(name))  # which is text by then, whatever a type checker takes it for
     await asyncio.sleep(pause)
     for number in range(deltas):
         context.emit(number)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from asgipipe import Deployment
 from asgipipe.http.types import ASGIApp
 from asgipipe.settings.stores import MEMORY
-from asgipipe.testing.client import PATIENCE, Client, Headers
+from asgipipe.testing.client import Client, Headers, patience
 from asgipipe.testing.inprocess import InProcessClient
 from asgipipe.testing.lifespan import running
 from asgipipe.testing.reference import StarletteSubject
@@ -18,7 +18,7 @@ from asgipipe.testing.subject import Form, Subject, assembled
 
 async def until_ready(client: Client, name: str) -> None:
     """Wait until the specimen `name` is ready: without lifespan events it is the first request that starts it."""
-    async with asyncio.timeout(PATIENCE):
+    async with patience():
         while (await client.get(READY.get(name, "/ready"))).status != 200:  # noqa: ASYNC110  # it may be another process that starts it
             await asyncio.sleep(0.01)
 
@@ -61,7 +61,7 @@ class Trial(ABC):
         """Return a client of the host around the specimen; of the deployment itself where there is none."""
 
     async def reference(self, name: str = "plain", headers: Headers | None = None) -> Client:
-        """Return a client of the same specimen under the reference runner, standalone, in this process and its memory."""
+        """Return a client of the same specimen under the reference runner, standalone, in this process."""
         made = await self._workshop.client(StarletteSubject(), Form.STANDALONE, name)
         return InProcessClient(made.app, made.prefix, headers, state=made.state)
 

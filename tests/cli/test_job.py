@@ -335,6 +335,8 @@ class Played:
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
         path = request.url.path.removeprefix("/api")
+        if path == request.url.path:
+            return httpx.Response(404, html="<p>hello</p>")
         if request.headers.get("authorization") != "Bearer secret":
             return httpx.Response(401, json={"detail": "A valid key is required."})
         if path == "/jobs":
@@ -473,8 +475,12 @@ def test_what_a_deployment_refuses(played: Played) -> None:
     """A missing key, an unknown job and a page that is none of ours are one line each."""
     key = job("list", "--url", "http://flow.test/api")
     assert str(key.exception) == "http://flow.test/api needs a key: give --key, or set ASGIPIPE_KEY"
+    wrong = job("list", "--url", "http://flow.test/api", "--key", "hunter2")
+    assert str(wrong.exception) == "http://flow.test/api does not know the key of --key or ASGIPIPE_KEY"
     assert "There is no job of this id" in str(asking("show", JOB.replace("0", "1")).exception)
     assert str(asking("show", "ffff").exception) == "there is no job 'ffff'"
+    missing = job("list", "--url", "http://flow.test", "--key", "secret")
+    assert str(missing.exception).startswith("http://flow.test does not answer like a deployment")
     played.jobs = [{"status": "what another program may answer"}]
     assert "is the URL right?" in str(asking("list").exception)
 
@@ -602,11 +608,8 @@ def test_following_across_a_restart(folder: Path) -> None:
             (folder / "go").touch()
             with serving("flow.py", "--port", port, folder=folder):
                 status = process.wait(PATIENCE)
-        assert process.stderr is not None
-        rest, said = (
-            process.stdout.read(),
-            process.stderr.read(),
-        )  # communicate() passes by what readline has read ahead
+            # Not by `communicate`, which passes by what `readline` has read ahead.
+            rest, said = process.stdout.read(), "" if process.stderr is None else process.stderr.read()
     events = [json.loads(line) for line in [first, *rest.splitlines()]]
     assert status == 0, said
     assert [event["id"] for event in events] == list(range(1, len(events) + 1))

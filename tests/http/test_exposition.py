@@ -190,8 +190,10 @@ def test_types_are_declared(form: Format, parse: Parse) -> None:
         "asgipipe_run_duration_seconds": "histogram",
         "asgipipe_runs_in_flight": "gauge",
         "asgipipe_http_requests": "counter",
+        "asgipipe_capture_waits": "counter",
+        "asgipipe_capture_lost_rows": "counter",
     }
-    assert len(families) == 4
+    assert len(families) == 6
     assert all(family.documentation for family in families)
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from asgipipe import Deployment, pipeline
 from asgipipe.errors import DefinitionError, StorageFullError, StoreError, UnavailableError
 from asgipipe.jobs.queue import load_queue
 from asgipipe.jobs.states import JobState
+from asgipipe.jobs.store import JobStore
 from asgipipe.stores.registry import database
 from asgipipe.testing.queues import SOON, Stage, end_of, found, lateness, submit, until, working
 from tests.jobs.submitting import submitted
@@ -115,6 +116,30 @@ def test_a_delivery_that_is_repeated(table: Table) -> None:
                 table.execute(again)
                 await until(lambda: not table.rows())
         assert (one.begun, other.begun) == (["x"], [])
+
+    asyncio.run(main())
+
+
+def test_a_claim_of_unknown_outcome(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that was claimed without its worker being told so is run there, though its row went to another worker."""
+    original: Callable[..., Awaitable[object]] = JobStore.claim_one
+    claims: list[str] = []
+
+    async def claim_one(self: JobStore, owner: int, job_id: str) -> object:
+        result = await original(self, owner, job_id)
+        claims.append(job_id)
+        if len(claims) == 1:
+            table.execute("UPDATE asgipipe_pgqueuer SET heartbeat = now() - interval '1 hour'")
+            raise UnavailableError("the connection was lost")
+        return result
+
+    monkeypatch.setattr(JobStore, "claim_one", claim_one)
+
+    async def main() -> None:
+        stage = Stage()
+        async with working(stage, table.settings) as first, working(stage, table.settings):
+            assert (await end_of(first, await submit(first))).attempt == 1
+        assert len(stage.begun) == 1
 
     asyncio.run(main())
 
@@ -357,12 +382,12 @@ async def disturbed(url: str, disturb: Callable[[], None]) -> None:
     settings = {"store_url": url, "job_queue": "postgres", "job_queue_kwargs": {"lease": 1.0, "sweep": 2.0}}
     async with working(stage, settings, job_max_attempts=20) as first, working(stage, settings, job_max_attempts=20):
         disturbance = asyncio.create_task(asyncio.to_thread(disturb))
-        jobs = []
+        load = []
         while not disturbance.done():
-            jobs.append(await accepted(first, str(len(jobs))))
-            await asyncio.sleep(0.01)
+            load.append(asyncio.create_task(accepted(first, str(len(load)))))
+            await asyncio.sleep(0.03)
         await disturbance
-        jobs.append(await submit(first))
+        jobs = [*await asyncio.gather(*load), await submit(first)]
         ends = [await end_of(first, job_id) for job_id in jobs if job_id is not None]
         assert len(ends) > 10
         assert {job.state for job in ends} == {JobState.COMPLETED}

@@ -1,12 +1,16 @@
 """Servers in a folder of their own, and what their pipelines write there."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from tests import conftest
+from tests.postgresql import PostgreSQLServer
+from tests.reliability.killing import Host, Site, Store, pass_time
 from tests.servers.command import Command, serving, until
 
 SERVED = Path(__file__).parent / "served"
@@ -28,6 +32,31 @@ def serve(tmp_path: Path) -> Serve:
 
 start_server = conftest.serve
 """The fixture of the whole suite under another name: it starts any program, as often as a test asks."""
+
+
+class MakeSite(Protocol):
+    def __call__(self, host: Host, store: Store, **settings: str) -> Site: ...
+
+
+@pytest.fixture
+def make_site(tmp_path: Path, start_server: conftest.Serve) -> Iterator[MakeSite]:
+    """Return a function that makes a site in `tmp_path`; its servers are killed when the test ends."""
+    with ExitStack() as stack:
+
+        def make_site(host: Host, store: Store, **settings: str) -> Site:
+            return stack.enter_context(closing(Site(tmp_path, start_server, host, store, settings)))
+
+        yield make_site
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def job_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store of each kind."""
+    if request.param == "sqlite":
+        return Store(str(tmp_path / "store.db"))
+    url: str = request.getfixturevalue("postgresql_url")
+    server: PostgreSQLServer = request.getfixturevalue("postgresql")
+    return Store(url, partial(pass_time, server, url))
 
 
 class Notes:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from tests.conftest import PATIENCE, Serve, Server
+from tests.postgresql import PostgreSQLServer
 
 ROOT = Path(__file__).parents[2]
 SERVED = Path(__file__).parent / "served"
@@ -43,20 +44,38 @@ STARLETTE = Host((f"{SERVED / 'mortal.py'}:mortal",))
 DJANGO = Host(
     ("tests.reliability.served.mortal_django:application",), (sys.executable, "-m", "uvicorn"), "/jobs-of/mortal"
 )
+_GUNICORN = 'exec "$0" -m gunicorn -b "127.0.0.1:$UVICORN_PORT" "$@"'
+DJANGO_WSGI = Host(
+    ("-k", "gthread", "--threads", "8", "-w", "4", "tests.reliability.served.mortal_django:wsgi"),
+    ("sh", "-c", _GUNICORN, sys.executable),
+    "/jobs-of/mortal",
+)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where a store is, and what makes the time pass after which its dead workers are known to be dead."""
+
+    url: str
+    pass_time: Callable[[], object] = lambda: None
+
+
+def pass_time(server: PostgreSQLServer, url: str) -> None:
+    """Make it long ago that a worker in this database gave a sign of life: to the store, and to its queue."""
+    database = url.partition("@/")[2].partition("?")[0]
+    server.execute("UPDATE workers SET seen_at = 0", database)
+    if server.execute("SELECT 1 WHERE to_regclass('asgipipe_pgqueuer') IS NOT NULL", database):
+        server.execute("UPDATE asgipipe_pgqueuer SET heartbeat = 'epoch' WHERE status = 'picked'", database)
 
 
 @dataclass
 class Site:
-    """One deployment on one store; when its server has died, the next request starts another one.
-
-    `died` is called before that: where the life of a worker is a matter of time, the time can be made to pass.
-    """
+    """One deployment on one store; when its server has died, the next request starts another one."""
 
     folder: Path
     serve: Serve
     host: Host
-    store_url: str
-    died: Callable[[], object] = lambda: None
+    store: Store
     settings: Mapping[str, str] = field(default_factory=dict)
     server: Server | None = None
     starts: int = 0
@@ -71,7 +90,7 @@ class Site:
     # The server
 
     def start(self, *arguments: str, **settings: str) -> Server:
-        environment = {"PYTHONPATH": str(ROOT), "ASGIPIPE_STORE_URL": self.store_url, **self.settings, **settings}
+        environment = {"PYTHONPATH": str(ROOT), "ASGIPIPE_STORE_URL": self.store.url, **self.settings, **settings}
         self.starts += 1
         # Nobody waits until it is ready: it may die before that.
         self.server = self.serve(
@@ -92,7 +111,7 @@ class Site:
         if status is None:
             return self.server
         assert status == -signal.SIGKILL, f"the server ended with {status}:\n{self.server.stderr()}"
-        self.died()
+        self.store.pass_time()
         return self.start()
 
     def kill(self) -> None:
@@ -153,6 +172,10 @@ class Site:
     def effects(self, job_id: str) -> Counter[str]:
         """Return how often a run has had each of its effects."""
         return Counter(words[1] for words in self._noted() if words[0] == job_id)
+
+    def processes(self, job_id: str) -> list[int]:
+        """Return which process has had each effect of a run."""
+        return [int(words[2]) for words in self._noted() if words[0] == job_id]
 
     def _noted(self) -> list[list[str]]:
         file = self.folder / "effects"

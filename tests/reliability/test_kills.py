@@ -1,16 +1,14 @@
 """kill -9 at every named point of a job's life, on both stores, standalone and inside a Django host."""
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import PATIENCE, Serve
-from tests.postgresql import PostgreSQLServer
-from tests.reliability.killing import DJANGO, STARLETTE, Follower, Job, Site, until
+from tests.conftest import PATIENCE
+from tests.reliability.conftest import MakeSite
+from tests.reliability.killing import DJANGO, STARLETTE, Follower, Job, Site, Store, until
 
 STEPS = ("first", "second", "third")
 HOSTS = {"starlette": STARLETTE, "django": DJANGO}
@@ -60,38 +58,11 @@ ENDING = [
 ]
 
 
-@dataclass(frozen=True)
-class Store:
-    """Where a store is, and what makes the time pass after which its dead workers are known to be dead."""
-
-    url: str
-    pass_time: Callable[[], object]
-
-
-def pass_time(server: PostgreSQLServer, url: str) -> None:
-    """Make it long ago that a worker in this database gave a sign of life: to the store, and to its queue."""
-    database = url.partition("@/")[2].partition("?")[0]
-    server.execute("UPDATE workers SET seen_at = 0", database)
-    if server.execute("SELECT 1 WHERE to_regclass('asgipipe_pgqueuer') IS NOT NULL", database):
-        server.execute("UPDATE asgipipe_pgqueuer SET heartbeat = 'epoch' WHERE status = 'picked'", database)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "sqlite":
-        return Store(str(tmp_path / "store.db"), lambda: None)
-    url: str = request.getfixturevalue("postgresql_url")
-    server: PostgreSQLServer = request.getfixturevalue("postgresql")
-    return Store(url, partial(pass_time, server, url))
-
-
 @pytest.fixture(params=HOSTS)
-def site(request: pytest.FixtureRequest, tmp_path: Path, start_server: Serve, store: Store) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, job_store: Store, make_site: MakeSite) -> Site:
     pytest.importorskip(request.param)
     settings = {"ASGIPIPE_DRAIN_TIMEOUT": "0.2", "ASGIPIPE_JOB_RETRIES": "1", "ASGIPIPE_JOB_RETRY_DELAY": "0.3"}
-    made = Site(tmp_path, start_server, HOSTS[request.param], store.url, store.pass_time, settings)
-    yield made
-    made.close()
+    return make_site(HOSTS[request.param], job_store, **settings)
 
 
 def verify(site: Site, case: Case, job: Job) -> None:
@@ -152,7 +123,7 @@ def test_hand_over(site: Site) -> None:
         site.until_noted(job_id, "waiting")
         assert site.server is not None
         assert (site.server.stop() == -signal.SIGKILL) == bool(points), site.server.stderr()
-        site.died()
+        site.store.pass_time()
         site.start()
         site.open(f"gate-{name}")
         job = site.ended(job_id)

@@ -541,6 +541,8 @@ ELSEWHERE = {
     "max_job_events": f"{JOBS}::test_the_events_that_are_kept",
     "idempotency_ttl": f"{JOBS}::test_the_lifetime_of_a_key",
     "subscriber_queue": f"{JOBS}::test_the_events_that_are_held",
+    "stream_heartbeat": "tests/http/endpoints/test_stream.py::test_silence",
+    "stream_url_path": f"{SOCKET}::test_it_moves_with_its_setting",
     "max_message_size": f"{SOCKET}::test_a_message_that_is_too_large_ends_the_connection",
     "max_subscriptions": f"{SOCKET}::test_subscriptions_are_bounded",
     "capture": f"{RECORDER}::test_what_each_mode_keeps",

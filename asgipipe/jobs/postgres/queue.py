@@ -29,6 +29,8 @@ _PAUSES = (0.1, 5.0)
 """Seconds before the first and, at most, each later attempt to reach PostgreSQL again."""
 _SHORTEST = timedelta(seconds=0.1)
 """Before a delivery is made again whose job could not be begun."""
+_AGAIN = 0.5
+"""Seconds before a job is handed over again when the store could not be reached."""
 _LAST_ROWS = 1.0
 """Seconds that PgQueuer has at the end to write down what was delivered."""
 _MOST = 100
@@ -66,6 +68,7 @@ class PostgresQueue(BaseJobQueue):
         self._in_trouble = False
         self._picked: set[int] = set()
         self._handlers: set[asyncio.Task[object]] = set()
+        self._runs: set[asyncio.Task[timedelta | None]] = set()
         self._freed = asyncio.Event()
         self._manager: QueueManager | None = None
         self._driver: Driver | None = None
@@ -123,8 +126,9 @@ class PostgresQueue(BaseJobQueue):
         delivering, sweeping = tasks
         sweeping.cancel()
         await asyncio.wait([delivering], timeout=_LAST_ROWS)
-        delivering.cancel()
-        await asyncio.wait(tasks)
+        for task in (delivering, *self._runs):
+            task.cancel()
+        await asyncio.wait([*tasks, *self._runs])
 
     # PgQueuer
 
@@ -219,8 +223,11 @@ class PostgresQueue(BaseJobQueue):
             task = asyncio.current_task()
             assert task is not None
             self._handlers.add(task)
+            run = asyncio.create_task(self._hand_over(consumer, Delivery.of(row.payload)))
+            self._runs.add(run)
+            run.add_done_callback(self._runs.discard)
             try:
-                delay = await self._hand_over(consumer, Delivery.of(row.payload))
+                delay = await asyncio.shield(run)
             finally:
                 self._handlers.discard(task)
                 picked.discard(row.id)
@@ -231,15 +238,25 @@ class PostgresQueue(BaseJobQueue):
         return handle
 
     async def _hand_over(self, consumer: Consumer, delivery: Delivery) -> timedelta | None:
-        """Have a job run to the end of its attempt; return None when that settles its delivery, else a delay."""
-        try:
-            await consumer.run(delivery.job_id)
-            due_at = await consumer.database.read(delivery.due_at)
-        except (UnavailableError, StorageFullError):
-            return timedelta(seconds=1)
+        """Have a job run to the end of its attempt; return None when that settles its delivery, else a delay.
+
+        It goes on when the connection of the queue is lost, and while the store cannot be reached: the worker may have
+        claimed the job without having been told so, and then it is no use that another one is handed it.
+        """
+        while True:
+            try:
+                await consumer.run(delivery.job_id)
+                return self._delay(await consumer.database.read(delivery.due_at))
+            except (UnavailableError, StorageFullError):
+                await asyncio.sleep(_AGAIN)
+
+    def _delay(self, due_at: float | None) -> timedelta | None:
+        """Return when a job is delivered again that nobody has begun; None for one that needs no delivery.
+
+        It is not due yet by the clock of this machine, or there is no place for it here any more.
+        """
         if due_at is None:
             return None
-        # Nobody has begun it: it is not due yet by the clock of this machine, or there is no place for it any more.
         wait = timedelta(seconds=max(due_at - self._clock(), 0.0))
         return wait if self._draining else max(wait, _SHORTEST)
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 
-from asgipipe.testing.client import PATIENCE, Ask, Client
+from asgipipe.testing.client import Ask, Client, patience
 from asgipipe.testing.headers import assert_once
 from asgipipe.testing.jobs import (
     TERMINAL,
@@ -12,6 +12,7 @@ from asgipipe.testing.jobs import (
     alike,
     blocks_of,
     canceled,
+    counted,
     ended,
     event_text,
     first_event,
@@ -21,6 +22,7 @@ from asgipipe.testing.jobs import (
     submitted,
     unmarked,
     until,
+    until_counted,
 )
 from asgipipe.testing.scenario import scenario
 from asgipipe.testing.specimens import BEARER, KEPT_EVENTS
@@ -126,7 +128,7 @@ async def events_arrive_while_the_job_runs(trial: Trial) -> None:
     client = await trial.client("telling", BEARER)
     job_id = await submitted(client, {"name": "ab", "pause": 60.0})
     text = EventText()
-    async with client.stream(Ask("GET", f"/stream/{job_id}")) as stream, asyncio.timeout(PATIENCE):
+    async with client.stream(Ask("GET", f"/stream/{job_id}")) as stream, patience():
         async for block in blocks_of(stream):
             text.add(block)
             if len(text.comments) == 2:
@@ -195,14 +197,11 @@ async def _left_streaming(client: Client, pause: float = 60.0) -> str:
 async def _left_waiting(client: Client, pause: float) -> str:
     """Leave a run that is waited for as soon as it has begun, and return as what it is counted."""
     names = ("successful", "failed", "canceled")
-    before = (await client.get("/metrics")).json()
+    before = await counted(client)
     asking = asyncio.create_task(client.send(submission({"name": "a", "pause": pause}, "")))
-    async with asyncio.timeout(PATIENCE):
-        while (await client.get("/metrics")).json()["in_flight"] == before["in_flight"]:
-            await asyncio.sleep(0.01)
-        asking.cancel()
-        while (after := (await client.get("/metrics")).json())["total_executions"] == before["total_executions"]:
-            await asyncio.sleep(0.01)
+    await until_counted(client, lambda now: now["in_flight"] > before["in_flight"])
+    asking.cancel()
+    after = await until_counted(client, lambda now: now["total_executions"] > before["total_executions"])
     return next(name for name in names if after[f"{name}_executions"] > before[f"{name}_executions"])
 
 

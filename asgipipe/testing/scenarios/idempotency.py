@@ -3,10 +3,20 @@
 import asyncio
 from uuid import uuid4
 
-from asgipipe.testing.client import PATIENCE, Answer, Ask, Client
+from asgipipe.testing.client import Answer, Ask
 from asgipipe.testing.comparison import assert_same
 from asgipipe.testing.headers import assert_once
-from asgipipe.testing.jobs import alike, canceled, event_text, first_event, known, submission, until
+from asgipipe.testing.jobs import (
+    alike,
+    canceled,
+    counted,
+    event_text,
+    first_event,
+    known,
+    submission,
+    until,
+    until_counted,
+)
 from asgipipe.testing.scenario import scenario
 from asgipipe.testing.specimens import BEARER, LIFETIME, OTHER_BEARER
 from asgipipe.testing.trial import Trial
@@ -18,11 +28,6 @@ STRANGE = ("", "a b", "é", "x" * 256, "a\tb")
 
 def keyed(key: str, parameters: dict[str, object], query: str = "", **members: object) -> Ask:
     return submission(parameters, query, {"idempotency-key": key}, **members)
-
-
-async def executions(client: Client) -> int:
-    total: int = (await client.get("/metrics")).json()["total_executions"]
-    return total
 
 
 def assert_replayed(answer: Answer, first: Answer) -> None:
@@ -44,11 +49,12 @@ async def a_repeated_request_gets_the_first_answer(trial: Trial) -> None:
             (500, keyed(str(uuid4()), {"name": "a", "fail": True})),
             (504, keyed(str(uuid4()), {"name": "a", "pause": 60.0}, timeout=0.05)),
         ):
-            before = await executions(client)
+            before = await counted(client)
             first, again = await client.send(ask), await client.send(ask)
             assert first.status == status, first
             assert_replayed(again, first)
-            assert await executions(client) == before + 1, ask
+            after = await counted(client)
+            assert after["total_executions"] == before["total_executions"] + 1, ask
             assert alike(again) == alike(await reference.send(ask))
 
 
@@ -90,9 +96,16 @@ async def a_key_stands_for_one_request(trial: Trial) -> None:
     headers = {"content-type": "application/json", "idempotency-key": key}
     first = await client.send(Ask("POST", "/invoke", headers, b'{"parameters":{"name":"\xc3\xa4","ratio":1.0}}'))
     await reference.send(Ask("POST", "/invoke", headers, b'{"parameters":{"name":"\xc3\xa4","ratio":1.0}}'))
-    for same in (b' {"parameters" : {"ratio": 1e0, "name": "\\u00e4"}} ', b'{"parameters":{"ratio":1,"name":"\xc3\xa4"}}'):
+    for same in (
+        b' {"parameters" : {"ratio": 1e0, "name": "\\u00e4"}} ',
+        b'{"parameters":{"ratio":1,"name":"\xc3\xa4"}}',
+    ):
         assert_replayed(await client.send(Ask("POST", "/invoke", headers, same)), first)
-    others = [keyed(key, {"name": "ä"}), keyed(key, {"name": "ä", "ratio": 2.0}), keyed(key, {"name": "ä"}, run_name="b")]
+    others = [
+        keyed(key, {"name": "ä"}),
+        keyed(key, {"name": "ä", "ratio": 2.0}),
+        keyed(key, {"name": "ä"}, run_name="b"),
+    ]
     modes = [keyed(key, {"name": "ä", "ratio": 1.0}, f"mode={mode}") for mode in ("async", "stream")]
     for ask in (*others, *modes):
         refused = await client.send(ask)
@@ -105,11 +118,9 @@ async def a_key_in_use_is_409(trial: Trial) -> None:
     """While its run goes on a repeated request is refused with the run's id; later it gets the answer."""
     client = await trial.client("keyed", BEARER)
     ask = keyed(str(uuid4()), {"name": "a", "pause": 0.5})
-    before = (await client.get("/metrics")).json()["in_flight"]
+    before = await counted(client)
     running = asyncio.create_task(client.send(ask))
-    async with asyncio.timeout(PATIENCE):
-        while (await client.get("/metrics")).json()["in_flight"] == before:
-            await asyncio.sleep(0.01)
+    await until_counted(client, lambda now: now["in_flight"] > before["in_flight"])
     refused = await client.send(ask)
     assert (refused.status, refused.problem["type"]) == (409, "urn:asgipipe:conflict"), refused
     assert int(refused.header("retry-after") or 0) >= 1

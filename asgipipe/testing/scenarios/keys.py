@@ -4,6 +4,7 @@ import base64
 
 from asgipipe.testing.client import Ask, Client
 from asgipipe.testing.comparison import assert_same
+from asgipipe.testing.jobs import NOBODY
 from asgipipe.testing.scenario import scenario
 from asgipipe.testing.specimens import BEARER, KEY
 from asgipipe.testing.trial import Trial
@@ -13,6 +14,13 @@ CLOSED = (
     "/info",
     "/metrics",
     "/status",
+    "/jobs",
+    f"/jobs/{NOBODY}",
+    f"/jobs/{NOBODY}/cancel",
+    "/stream",
+    f"/stream/{NOBODY}",
+    "/runs",
+    f"/runs/{NOBODY}",
     "/named/x",
     "/below/x",
     "/grown",
@@ -85,7 +93,8 @@ async def the_key_opens_what_is_there(trial: Trial) -> None:
     """With the key every route answers, what is not there is a 404."""
     for name in ("keyed", "through"):
         client = await trial.client(name, BEARER)
-        for target in ("/info", "/metrics", "/status", "/named/x", "/native", "/open", "/native-open"):
+        reading = ("/info", "/metrics", "/status", "/jobs", "/runs")
+        for target in (*reading, "/named/x", "/native", "/open", "/native-open"):
             assert (await client.get(target)).status == 200, (name, target)
         assert (await client.get("/nowhere")).status == 404
         lower = await client.get("/info", authorization=f"bearer   {KEY}")

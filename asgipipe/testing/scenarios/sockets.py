@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from asgipipe.testing.client import SUBPROTOCOLS, Ask, Client, WebSocket, WebSocketClosed, WebSocketRefused
+from asgipipe.testing.jobs import NOBODY, TERMINAL
 from asgipipe.testing.scenario import scenario
 from asgipipe.testing.specimens import BEARER, KEY, ORIGIN
 from asgipipe.testing.trial import Trial
 
 TARGET = "/stream"
-TERMINAL = frozenset({"pipeline_completed", "pipeline_failed", "pipeline_canceled"})
-NOBODY = "00000000-0000-7000-8000-000000000000"
 
 Frame = dict[str, Any]  # any JSON object
 
@@ -90,7 +89,11 @@ async def a_websocket_cancels_a_job(trial: Trial) -> None:
         await socket.send(json.dumps({"type": "cancel", "job_id": job_id}))
         events = await events_of(socket)
         assert events[-1]["type"] == "pipeline_canceled"
-        assert (await ask(socket, {"type": "cancel", "job_id": NOBODY}))["status"] == 404
+        done = (await ask(socket, {"parameters": {"name": "a"}}))["job_id"]
+        await events_of(socket)
+        for job_id, status in ((done, 409), (NOBODY, 404)):
+            refusal = await ask(socket, {"type": "cancel", "job_id": job_id, "id": "mine"})
+            assert (refusal["type"], refusal["id"], refusal["status"]) == ("error", "mine", status), refusal
 
 
 @scenario(sockets=True)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from asgipipe.testing.client import PATIENCE, Ask, Client, WebSocketClosed, WebSocketRefused
+from asgipipe.testing.client import Ask, Client, WebSocketClosed, WebSocketRefused, patience
 from asgipipe.testing.headers import SECURE
 from asgipipe.testing.scenario import scenario
 from asgipipe.testing.specimens import BEARER, PIECE
@@ -19,7 +19,7 @@ async def _open_streams(client: Client) -> int:
 
 
 async def _until_closed(client: Client, count: int) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with patience():
         while await _open_streams(client) > count:  # noqa: ASYNC110  # it may be another process that counts
             await asyncio.sleep(0.01)
 
