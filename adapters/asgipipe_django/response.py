@@ -50,7 +50,7 @@ class Bodiless(Repeating, StreamingHttpResponse):
 
 def response_of(status: int, headers: HeaderList, content: Content) -> HttpResponseBase:
     """Return the response with these headers and no others; `content` is streamed unless it is bytes."""
-    if status in _WITHOUT_CONTENT:
+    if status in _WITHOUT_CONTENT or (content == b"" and not _has_length(headers)):  # as HEAD of a stream
         response: Repeating = Bodiless(())
     else:
         response = Whole(content) if isinstance(content, bytes) else Streamed(content)
@@ -64,6 +64,10 @@ def response_of(status: int, headers: HeaderList, content: Content) -> HttpRespo
             own[name] = value
     response.headers, response.repeated = own, repeated
     return response
+
+
+def _has_length(headers: HeaderList) -> bool:
+    return any(name.lower() == b"content-length" for name, _ in headers)
 
 
 def content_of(answer: Answer) -> bytes | Chunks:

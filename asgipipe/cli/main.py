@@ -1,7 +1,8 @@
 """The `asgipipe` command and what it makes of errors.
 
 Exit status: 0 done; 1 a mistake, or something was cut short; 2 the command line, the settings or a target are wrong;
-3 the server did not start; 130 interrupted. A mistake of the user's is one message on stderr, never a traceback.
+3 the server did not start, or the store cannot be used; 4 the job that was followed was canceled;
+130 interrupted. A mistake of the user's is one message on stderr, never a traceback.
 """
 
 import errno

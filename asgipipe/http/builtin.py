@@ -156,7 +156,12 @@ class BuiltIn:
 
     def _schemas(self) -> operations.PipelineSchemas:
         contract = self._service.pipeline.contract
-        return operations.PipelineSchemas(contract.input_schema, contract.output_schema, required=contract.required)
+        return operations.PipelineSchemas(
+            contract.input_schema,
+            contract.output_schema,
+            required=contract.required,
+            capture=self._settings.allow_capture_override,
+        )
 
     def _invoke_operation(self) -> Operation:
         pipeline = self._service.pipeline
@@ -164,8 +169,7 @@ class BuiltIn:
         return operations.invoke_operation(
             summary=summary or f"Run {pipeline.name}",
             description=description.strip(),
-            input_schema=pipeline.contract.input_schema,
-            output_schema=pipeline.contract.output_schema,
+            schemas=self._schemas(),
             required=pipeline.contract.required,
         )
 

@@ -26,13 +26,13 @@ from asgipipe.http.schemas import (
     problem_content,
     record,
 )
-from asgipipe.settings.capture import override_schema
+from asgipipe.settings.override import override_schema
 
 RUNS = ("Runs",)
 SERVICE = ("Service",)
 
 
-def _request(required: bool) -> dict[str, object]:
+def _request(required: bool, capture: bool) -> dict[str, object]:
     parameters: Schema = {"$ref": f"{DEFINITIONS}Parameters"}
     return {
         "type": "object",
@@ -44,7 +44,7 @@ def _request(required: bool) -> dict[str, object]:
                 "maxLength": 255,
                 "description": "By default the pipeline's name and the time.",
             },
-            "capture_override": override_schema(),
+            "capture_override": override_schema(allowed=capture),
             "timeout": {
                 "type": ["number", "null"],
                 "exclusiveMinimum": 0,
@@ -57,13 +57,16 @@ def _request(required: bool) -> dict[str, object]:
 
 
 class PipelineSchemas:
-    """The schemas of what one pipeline takes and gives; `required` says whether it has parameters without a default."""
+    """The schemas of what one pipeline takes and gives.
 
-    def __init__(self, input_schema: Schema, output_schema: Schema, *, required: bool) -> None:
+    `required` says whether it has parameters without a default, `capture` whether `capture_override` is allowed.
+    """
+
+    def __init__(self, input_schema: Schema, output_schema: Schema, *, required: bool, capture: bool = True) -> None:
         components = Components()
         components.adopt(PROBLEM_SCHEMAS)
         parameters, outputs = components.hoist(input_schema), components.hoist(output_schema)
-        self._references = components.adopt(_run_schemas(parameters, outputs, required), DEFINITIONS)
+        self._references = components.adopt(_run_schemas(parameters, outputs, _request(required, capture)), DEFINITIONS)
         self.components = components.schemas
 
     def placed(self, schema: Mapping[str, object]) -> dict[str, object]:
@@ -74,13 +77,13 @@ class PipelineSchemas:
         return self.placed({"$ref": f"{DEFINITIONS}{name}"})
 
 
-def _run_schemas(parameters: Schema, outputs: Schema, required: bool) -> dict[str, Schema]:
+def _run_schemas(parameters: Schema, outputs: Schema, request: Schema) -> dict[str, Schema]:
     failure = "A run that was started and failed; `error` says why, unless the deployment keeps that to itself."
     return {
         "Parameters": parameters,
         "Outputs": outputs,
         "RunMetadata": METADATA,
-        "InvokeRequest": _request(required),
+        "InvokeRequest": request,
         "Envelope": envelope(
             True, {"$ref": f"{DEFINITIONS}Outputs"}, {"type": "null"}, "A run that finished, with its outputs by name."
         ),
@@ -92,11 +95,8 @@ def _run_schemas(parameters: Schema, outputs: Schema, required: bool) -> dict[st
     }
 
 
-def invoke_operation(
-    *, summary: str, description: str, input_schema: Schema, output_schema: Schema, required: bool
-) -> Operation:
+def invoke_operation(*, summary: str, description: str, schemas: "PipelineSchemas", required: bool) -> Operation:
     """Describe POST invoke for one pipeline; `required` says whether it has parameters without a default."""
-    schemas = PipelineSchemas(input_schema, output_schema, required=required)
     request, finished, failed, accepted = map(
         schemas.reference, ("InvokeRequest", "Envelope", "FailedEnvelope", "Accepted")
     )

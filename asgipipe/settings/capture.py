@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     GetCoreSchemaHandler,
@@ -219,32 +218,3 @@ Capture = Annotated[
     CapturePolicy, BeforeValidator(CapturePolicy.long_form, json_schema_input_type=CapturePolicy | _ShortForm)
 ]
 """The type of the field `capture`, where the short form may stand as well."""
-
-
-def _requires_mode(policy: CapturePolicy | None) -> CapturePolicy | None:
-    if policy is not None and "mode" not in policy.model_fields_set:
-        refuse("CapturePolicy", [(("mode",), "Field required")])
-    return policy
-
-
-def _forbidden(value: object) -> object:
-    if value is not None:
-        raise _refusal("This deployment does not let a request choose what is recorded")
-    return value
-
-
-def override_type(*, allowed: bool) -> object:
-    """Return the type of a request's `capture_override`: the fields of CapturePolicy with `mode`, or null.
-
-    Where it is not `allowed`, anything but null is refused.
-    """
-    if allowed:
-        return Annotated[CapturePolicy | None, AfterValidator(_requires_mode)]
-    return Annotated[None, BeforeValidator(_forbidden, json_schema_input_type=None)]
-
-
-def override_schema() -> dict[str, object]:
-    """Return the JSON schema of a `capture_override` where it is allowed."""
-    about = "What this run leaves behind, in place of what the deployment says; refused where that is not allowed."
-    schema = {**CapturePolicy.model_json_schema(), "type": ["object", "null"], "required": ["mode"]}
-    return {**schema, "title": "Capture Override", "description": about}

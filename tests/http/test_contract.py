@@ -9,6 +9,7 @@ import pytest
 from pydantic_core import from_json
 
 from asgipipe import pipeline
+from asgipipe.settings.capture import CaptureMode
 from tests.http.wire import JSON, Ask, Reply, ask, ask_one, invoke
 
 LIMIT = 2000
@@ -183,9 +184,9 @@ REFUSALS: dict[str, tuple[Ask, dict[str, object]]] = {
         invoke({**GOOD, "run_name": "x" * 256}),
         refused((["run_name"], "String should have at most 255 characters", "string_too_long")),
     ),
-    "a capture override, which comes later": (
-        invoke({**GOOD, "capture_override": {"mode": "full"}}),
-        refused((["capture_override"], "Input should be null", "none_required")),
+    "a capture override of no known mode": (
+        invoke({**GOOD, "capture_override": {"mode": "fuller"}}),
+        refused((["capture_override"], f"expected an object whose mode is one of {', '.join(CaptureMode)}", "capture")),
     ),
     # 422: the parameters
     "no body, but a required parameter": (invoke(None), MISSING),

@@ -11,7 +11,7 @@ import uvicorn
 from asgipipe.http.docs import docs_endpoints
 from asgipipe.http.endpoint import Endpoint
 from asgipipe.http.openapi import OpenAPIEndpoint, openapi_document
-from asgipipe.http.operations import health_operation, invoke_operation
+from asgipipe.http.operations import PipelineSchemas, health_operation, invoke_operation
 from asgipipe.http.responses import JSON, TEXT, respond
 from asgipipe.http.types import ASGIApp, Message, Receive, Scope, Send
 from tests.browser import needs_browser, showing
@@ -87,7 +87,10 @@ class Site:
         schema = {"type": "object", "properties": {"age": {"type": "integer", "default": 3}}}
         outputs = {"type": "object", "properties": {"score": {"type": "number"}}}
         invoke = invoke_operation(
-            summary="Score a wine", description="", input_schema=schema, output_schema=outputs, required=False
+            summary="Score a wine",
+            description="",
+            schemas=PipelineSchemas(schema, outputs, required=False),
+            required=False,
         )
         served = [
             Endpoint("/invoke", "POST", self._invoke, "invoke", operation=invoke),

@@ -15,7 +15,7 @@ from asgipipe.errors import BodyTooLargeError, ValidationError
 from asgipipe.http import job_operations, operations
 from asgipipe.http.endpoint import Endpoint, Operation
 from asgipipe.http.openapi import REFUSALS, Components, OpenAPIEndpoint, openapi_document
-from asgipipe.http.operations import invoke_operation
+from asgipipe.http.operations import PipelineSchemas, invoke_operation
 from asgipipe.http.problems import problem
 from asgipipe.http.schemas import json_response
 from asgipipe.http.types import Receive, Scope, Send
@@ -62,8 +62,11 @@ def invoke(
     return invoke_operation(
         summary="Score a wine",
         description="",
-        input_schema=input_schema or {**Wine.model_json_schema(), "additionalProperties": False},
-        output_schema=output_schema or {"type": "object", "properties": {"score": {"type": "number"}}},
+        schemas=PipelineSchemas(
+            input_schema or {**Wine.model_json_schema(), "additionalProperties": False},
+            output_schema or {"type": "object", "properties": {"score": {"type": "number"}}},
+            required=required,
+        ),
         required=required,
     )
 

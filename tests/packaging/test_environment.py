@@ -12,10 +12,11 @@ from tests.packaging.floors import FRAMEWORKS, supported
 
 EXTRA = os.environ.get("TESTED_EXTRA", "")
 LOWEST = os.environ.get("TESTED_VERSIONS") == "lowest"
-OPTIONAL = {*FRAMEWORKS, "gunicorn", "drf_spectacular_sidecar"}
+OPTIONAL = {*FRAMEWORKS, "gunicorn", "drf_spectacular_sidecar", "psycopg", "pgqueuer"}
 INSTALLED = {
     "core": set(),
     "docs": {"drf_spectacular_sidecar", "django"},  # the package with the files declares Django
+    "postgres": {"psycopg", "pgqueuer"},
     "all": OPTIONAL,
 }
 

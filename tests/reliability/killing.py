@@ -160,7 +160,13 @@ class Site:
         return job
 
     def listed(self) -> list[Job]:
-        found: list[Job] = self.ask("GET", "/jobs?limit=500").json()["jobs"]
+        """Return all jobs, the newest first."""
+        found: list[Job] = []
+        query = "limit=500"
+        while query:
+            page = self.ask("GET", f"/jobs?{query}").json()
+            found += page["jobs"]
+            query = page["next_cursor"] and f"limit=500&cursor={page['next_cursor']}"
         return found
 
     def events(self, job_id: str) -> list[Event]:

@@ -203,6 +203,10 @@ def first_answered(connections: Sequence[Connection], count: int) -> tuple[list[
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
+CUT, HALF_READ = b"", b"half read"
+"""What a client of `Load` is given instead of a request: to leave without its answer, or within one that streams."""
+
+
 class Load:
     """Many clients at once, each sending one request after the other; `statuses` counts the answers."""
 
@@ -211,7 +215,7 @@ class Load:
         self._port = port
 
     async def run(self, count: int, clients: int, make: Callable[[int], bytes]) -> None:
-        """Send the requests `make(0)` to `make(count - 1)`; empty ones stand for a connection cut short."""
+        """Send the requests `make(0)` to `make(count - 1)`; CUT and HALF_READ stand for connections cut short."""
         numbers = iter(range(count))
         await asyncio.gather(*(self._client(numbers, make) for _ in range(clients)))
 
@@ -219,8 +223,8 @@ class Load:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         for number in numbers:
             data = make(number)
-            if not data:
-                await self._cut_short()
+            if data in {CUT, HALF_READ}:
+                await self._cut_short(read=data == HALF_READ)
                 continue
             writer.write(data)
             status, closed = await self._answer(reader)
@@ -236,12 +240,19 @@ class Load:
     async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
         head = await reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
-        assert length, head
-        await reader.readexactly(int(length.group(1)))
+        if length is not None:
+            await reader.readexactly(int(length.group(1)))
+        else:
+            assert b"transfer-encoding: chunked" in head.lower(), head
+            while size := int(await reader.readuntil(b"\r\n"), 16):
+                await reader.readexactly(size + 2)
+            await reader.readexactly(2)
         return int(head[9:12]), b"connection: close" in head
 
-    async def _cut_short(self) -> None:
-        _, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        writer.write(invoke({"number": 1}))
+    async def _cut_short(self, *, read: bool) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        writer.write(invoke({"number": 1}, path="/invoke?mode=stream" if read else "/invoke"))
         await writer.drain()
+        if read:
+            await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()

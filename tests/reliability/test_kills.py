@@ -10,6 +10,8 @@ from tests.conftest import PATIENCE
 from tests.reliability.conftest import MakeSite
 from tests.reliability.killing import DJANGO, STARLETTE, Follower, Job, Site, Store, until
 
+pytestmark = pytest.mark.timeout(180)
+
 STEPS = ("first", "second", "third")
 HOSTS = {"starlette": STARLETTE, "django": DJANGO}
 Times = Mapping[str, tuple[int, ...]]

@@ -25,13 +25,39 @@ MIX = [
     raw.request("PUT", "/invoke"),
     raw.request("GET", "/fails"),
     raw.request("GET", "/health", "X-Request-Id: " + "r" * 64),
-    b"",
+    raw.CUT,
 ]
 STATUSES = {200, 400, 404, 405, 415, 422, 500}
+
+JOBS, JOB_ROUNDS = 4000, 20
+JOB_MIX = [
+    raw.invoke({"number": 5}, path="/invoke?mode=async"),
+    raw.invoke({"number": 6, "items": ["a" * 100] * 20}, path="/invoke?mode=stream"),
+    raw.invoke({"number": -2}, path="/invoke?mode=stream"),
+    raw.invoke({"number": 7}, "Idempotency-Key: seven"),
+    raw.invoke({"number": 8}, "Idempotency-Key: eight", path="/invoke?mode=stream"),
+    raw.invoke({"number": 9}, "Idempotency-Key: eight"),
+    raw.request("GET", "/jobs?limit=3"),
+    raw.request("GET", "/stream/00000000-0000-7000-8000-000000000000"),
+    raw.HALF_READ,
+]
+JOB_STATUSES = {200, 202, 404, 422}
+AWAITING = "_await_store"
+"""The task that looks for a store which others make; it ends when there is one."""
 
 
 def mixed(number: int) -> bytes:
     return MIX[number % len(MIX)]
+
+
+def mixed_with_jobs(number: int) -> bytes:
+    return JOB_MIX[number % len(JOB_MIX)]
+
+
+def slope(sizes: list[int], requests: int) -> float:
+    """Return by how many bytes each request of the second half made the memory grow."""
+    second_half = sizes[len(sizes) // 2 :]
+    return linear_regression(range(len(second_half)), second_half).slope * len(sizes) / requests
 
 
 def test_memory_does_not_grow_with_requests(serve: Serve) -> None:
@@ -44,9 +70,24 @@ def test_memory_does_not_grow_with_requests(serve: Serve) -> None:
             asyncio.run(load.run(REQUESTS // ROUNDS, 16, mixed))
             sizes.append(resident(pid))
         assert load.statuses.keys() == STATUSES
-        second_half = sizes[ROUNDS // 2 :]
-        slope = linear_regression(range(len(second_half)), second_half).slope * ROUNDS / REQUESTS
-        assert slope < 60, f"{slope:.0f} bytes for each request: {[size // 1024 for size in sizes]} KiB"
+        grown = slope(sizes, REQUESTS)
+        assert grown < 60, f"{grown:.0f} bytes for each request: {[size // 1024 for size in sizes]} KiB"
+
+
+def test_memory_does_not_grow_with_jobs(serve: Serve) -> None:
+    """Row 28: nor over the second half of 4000 jobs, streams, keys and streams cut short; all jobs come to an end."""
+    with serve("inside.py:mixed", "--log-level", "critical") as running:
+        port, pid = running.port, running.process.pid
+        load = raw.Load(port)
+        sizes = []
+        for _ in range(JOB_ROUNDS):
+            asyncio.run(load.run(JOBS // JOB_ROUNDS, 16, mixed_with_jobs))
+            sizes.append(resident(pid))
+        assert JOB_STATUSES <= load.statuses.keys() <= JOB_STATUSES | {409}  # a key that is being used
+        grown = slope(sizes, JOBS)
+        assert grown < 250, f"{grown:.0f} bytes for each request: {[size // 1024 for size in sizes]} KiB"
+        open_jobs = [raw.request("GET", f"/jobs?status={state}") for state in ("pending", "running")]
+        until(lambda: not any(raw.ask(port, sent).json()["total"] for sent in open_jobs), "the end of all jobs")
 
 
 def inside(running: Command) -> dict[str, object]:
@@ -62,7 +103,13 @@ def read_all(port: int) -> None:
 def abuse(port: int) -> None:
     """Everything that could leave something behind, several times."""
     asyncio.run(raw.Load(port).run(600, 16, mixed))
+    asyncio.run(raw.Load(port).run(180, 16, mixed_with_jobs))
     read_all(port)
+    for path in ("/stream", "/stream-of-nobody"):
+        connection = raw.Connection(port)
+        connection.send(raw.handshake(path))
+        connection.head()
+        connection.reset()
     for sent in (b"GET", b"POST /invoke HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n{", b"\0\0\r\n\r\n"):
         for _ in range(10):
             connection = raw.Connection(port)
@@ -81,9 +128,11 @@ def test_nothing_is_left_behind(serve: Serve, policy: str) -> None:
     strict = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error::ResourceWarning"}
     limits = ("--thread-pool-size", 1, "--on-disconnect", policy, "--receive-timeout", 2)
     with serve("inside.py:mixed", *limits, **strict) as running:
-        for sent in filter(None, MIX):
-            assert raw.ask(running.port, sent).status in STATUSES
+        for sent in (*MIX, *JOB_MIX):
+            if sent not in {raw.CUT, raw.HALF_READ}:
+                assert raw.ask(running.port, sent).status in STATUSES | JOB_STATUSES
         read_all(running.port)
+        until(lambda: AWAITING not in str(inside(running)), "the store to be open")
         until(lambda: inside(running) == inside(running), "the first connections to be gone")
         before = inside(running)
         for _ in range(2):

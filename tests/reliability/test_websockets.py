@@ -10,6 +10,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.reliability import raw
 from tests.reliability.conftest import Notes, Serve
+from tests.reliability.following import submit
 from tests.reliability.memory import MEBIBYTE, Peak, needs_peak
 from tests.servers.command import PATIENCE, SERVERS, until
 
@@ -92,7 +93,49 @@ def test_a_websocket_that_is_not_read_is_dropped(serve: Serve) -> None:
         until(lambda: in_flight() == 0, "the run to end")
         counted = raw.ask(running.port, raw.request("GET", "/metrics")).json()
         assert counted["canceled_executions"] == 1, counted
-        assert peak.growth() < 16 * MEBIBYTE  # 8 of them are what a follower may hold
+        assert peak.growth() < 10 * MEBIBYTE
+
+
+def test_a_connection_survives_what_it_is_sent(serve: Serve) -> None:
+    """Row 10: what is no message is answered with an error, a message that is too large with 1009; others go on."""
+    with serve("load.py:brief", "--max-message-size", 2000) as running, ExitStack() as stack:
+        steady = opened(stack, running.port)
+        odd: list[str | bytes] = ["", "{", "null", "[]", "NaN", b"\x00"]
+        odd += ['{"type":"surprise"}', '{"type":1}', '{"type":"subscribe"}', '{"parameters":{"text":1}}', "[" * 1500]
+        for message in odd:
+            steady.send(message)
+            assert hear(steady)["status"] in {400, 422}, message
+        for large in ("x" * 2001, b"x" * 2001, "x" * MEBIBYTE):
+            greedy = opened(stack, running.port)
+            greedy.send(large)
+            assert code_of(greedy) == 1009
+        assert ask(steady, {"parameters": {"text": "y"}})["type"] == "accepted"
+        while hear(steady)["type"] != "pipeline_completed":
+            pass
+
+
+def test_subscriptions_are_bounded(serve: Serve, notes: Notes) -> None:
+    """Row 10: of 1000 subscriptions the first hundred jobs are followed, the rest refused; each event comes once."""
+    jobs = 120
+    with serve("gates.py:async_gate", "--job-concurrency", 20) as running, ExitStack() as stack:
+        ids = [submit(running.port, {"number": number}) for number in range(jobs)]
+        socket = opened(stack, running.port)
+        for number in range(1000):
+            socket.send(json.dumps({"type": "subscribe", "job_id": ids[number % jobs], "id": number}))
+        refused: list[int] = []
+        ended: list[str] = []
+        while len(refused) < 900:
+            frame = hear(socket)
+            if frame["type"] == "error":
+                refused.append(frame["status"])
+        assert set(refused) == {429}
+        assert raw.ask(running.port, raw.request("GET", "/health")).status == 200
+        notes.open_gate()
+        while len(ended) < 100:
+            frame = hear(socket)
+            if frame["type"] == "pipeline_completed":
+                ended.append(frame["job_id"])
+        assert sorted(ended) == sorted(ids[:100])
 
 
 def _masked(text: bytes) -> bytes:

@@ -16,7 +16,8 @@ from asgipipe.settings import (
     resolve,
     yaml_file,
 )
-from asgipipe.settings.capture import CaptureMode, override_schema, override_type
+from asgipipe.settings.capture import CaptureMode
+from asgipipe.settings.override import override_schema, override_type
 
 
 def refusals(values: object) -> list[str]:
@@ -205,7 +206,8 @@ def test_mistakes_in_yaml(tmp_path: Path, text: str, expected: str) -> None:
 def test_overrides() -> None:
     """A request gives the fields of a policy with its mode, or null; nothing but null where it is not allowed."""
     allowed = TypeAdapter(override_type(allowed=True)).validator
-    assert allowed.validate_json('{"mode":"Batch"}', strict=True) == CapturePolicy(mode=CaptureMode.BATCH)
+    assert allowed.validate_json('{"mode":"batch"}', strict=True) == {"mode": "batch", "runs": True}
+    assert allowed.validate_json('{"mode":"full","runs":"off"}', strict=True) == {"mode": "none"}
     assert allowed.validate_json("null", strict=True) is None
     for wrong in ('"full"', "{}", '{"rate":0.1}', '{"mode":"full","x":1}', '{"mode":"sampled","rate":"0.1"}', "true"):
         with pytest.raises(ValidationError):
@@ -227,11 +229,37 @@ def test_policies_survive_json(values: dict[str, object]) -> None:
     assert again.model_dump() == policy.model_dump()
 
 
-def test_the_schema_of_overrides() -> None:
-    """The schema in the OpenAPI document accepts what the loader accepts, and wants the mode."""
-    validator = Draft202012Validator(override_schema())
-    assert validator.is_valid(None)
-    assert validator.is_valid({"mode": "Full"})
-    assert validator.is_valid(json.loads(CapturePolicy(mode=CaptureMode.FULL).model_dump_json()))
-    assert not validator.is_valid({})
-    assert not validator.is_valid({"mode": "full", "x": 1})
+OVERRIDES: list[object] = [
+    None,
+    1,
+    "full",
+    {},
+    {"mode": "none"},
+    {"mode": "Full"},
+    {"mode": "REALTIME", "flush_on_step_end": True},
+    {"mode": "full", "runs": "off"},
+    {"mode": "full", "rate": 0.5},
+    {"mode": "full", "x": 1},
+    {"mode": "sampled"},
+    {"mode": "sampled", "rate": 1, "seed": None},
+    {"mode": "sampled", "rate": 1.5},
+    {"mode": "BATCH", "persistence": "async"},
+    {"mode": "errors_only", "persistence": "memory"},
+    {"mode": "CUSTOM", "logs": "all", "payloads": False},
+    {"mode": "custom"},
+]
+
+
+@pytest.mark.parametrize("override", OVERRIDES, ids=repr)
+def test_the_schema_of_overrides(override: object) -> None:
+    """The schema in the OpenAPI document accepts exactly what is accepted, and every such override makes a policy."""
+    text = json.dumps(override)
+    try:
+        found = TypeAdapter(override_type(allowed=True)).validator.validate_json(text, strict=True)
+    except ValidationError:
+        accepted = False
+    else:
+        accepted = True
+        assert found is None or CapturePolicy.model_validate_json(json.dumps(found))
+    assert Draft202012Validator(override_schema(allowed=True)).is_valid(override) is accepted
+    assert Draft202012Validator(override_schema(allowed=False)).is_valid(override) is (override is None)

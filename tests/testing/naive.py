@@ -335,7 +335,9 @@ class NaiveRunner(StarletteSubject):
         self.runner = runner  # type: ignore[misc]  # one for each fault
 
 
-FAULTS: Mapping[str, tuple[StarletteSubject, Form, str]] = MappingProxyType(
+Faulty = tuple[StarletteSubject, Form, str]
+
+FAULTS: Mapping[str, Faulty] = MappingProxyType(
     {
         "drops headers": (NaiveHost(drops_headers), Form.MOUNT, "every_answer_has_every_header_once"),
         "repeats headers": (NaiveHost(repeats_headers), Form.MOUNT, "every_answer_has_every_header_once"),

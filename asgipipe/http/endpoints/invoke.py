@@ -25,7 +25,7 @@ from asgipipe.pipelines.context import Run, Status
 from asgipipe.pipelines.contract import Contract
 from asgipipe.service.deployment import BaseDeploymentService
 from asgipipe.service.envelope import EnvelopeWriter
-from asgipipe.settings.capture import override_type
+from asgipipe.settings.override import override_type
 
 _FAILED = {Status.FAILED: 500, Status.TIMED_OUT: 504}
 _PLAIN = Manner()

@@ -192,7 +192,7 @@ async def runs_are_listed_newest_first(trial: Trial) -> None:
     await assert_same(client, reference, *unknown)
 
 
-@scenario(stores=True)
+@scenario(in_process=False, stores=True)
 async def runs_and_jobs_are_of_one_deployment(trial: Trial) -> None:
     """Deployments that share a store see neither each other's runs nor each other's jobs."""
     settings = {"store_url": trial.store_url, "capture": "BATCH"}

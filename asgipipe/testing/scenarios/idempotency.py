@@ -10,10 +10,12 @@ from asgipipe.testing.jobs import (
     alike,
     canceled,
     counted,
+    ended,
     event_text,
     first_event,
     known,
     submission,
+    submitted,
     until,
     until_counted,
 )
@@ -137,15 +139,18 @@ async def a_refusal_leaves_its_key_free(trial: Trial) -> None:
         key = str(uuid4())
         wrong = await client.send(keyed(key, {"name": 1}, query))
         assert (wrong.status, wrong.header(REPLAYED)) == (422, None), wrong
-        assert (await client.send(keyed(key, {"name": "a"}, query))).status in {200, 202}
-    key = str(uuid4())
-    running = (await client.send(submission({"name": "a", "pause": 60.0}))).json()["job_id"]
+        right = await client.send(keyed(key, {"name": "a"}, query))
+        assert (right.status, right.header(REPLAYED)) == (202 if query else 200, None), right
+    await ended(client, right.json()["job_id"])
+    running = await submitted(client, {"name": "a", "pause": 60.0})
     await until(client, running, "running")
-    waiting = (await client.send(submission({"name": "a"}))).json()["job_id"]
-    assert (await client.send(keyed(key, {"name": "a"}, "mode=async"))).status == 429
+    waiting = await submitted(client, {"name": "a"})
+    ask = keyed(str(uuid4()), {"name": "a"}, "mode=async")
+    assert (await client.send(ask)).status == 429
     await canceled(client, waiting, running)
-    accepted = await client.send(keyed(key, {"name": "a"}, "mode=async"))
+    accepted = await client.send(ask)
     assert (accepted.status, accepted.header(REPLAYED)) == (202, None), accepted
+    await ended(client, accepted.json()["job_id"])
 
 
 @scenario(sockets=True, stores=True)

@@ -44,7 +44,7 @@ class Contender:
 
     `source` is a module of this package and an attribute of it, the ASGI application; or, where a `runner` is named,
     the pipeline that `asgipipe serve` is given. `framework` is the package without which it is skipped. Ratios are
-    taken to the contender called `beside`. `settings` are those with which asgipipe serves it, besides what it comes with.
+    taken to the contender called `beside`. `settings` are those with which asgipipe serves it.
     """
 
     name: str

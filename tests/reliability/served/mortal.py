@@ -85,12 +85,13 @@ def third(number: int) -> int:
 
 
 @pipeline
-async def mortal(number: int = 0, gated: str = "", failures: int = 0) -> int:
+async def mortal(number: int = 0, gated: str = "", failures: int = 0, pause: float = 0.0) -> int:
     """Count to `number` + 3, and fail before the last step as often as `failures` says."""
     arrive("pipeline.begun")
     number = await first.submit(number)
     number = await second(number)
     await gate(gated)
+    await asyncio.sleep(pause)
     fail_at_first(failures)
     number = await third.submit(number)
     arrive("pipeline.end")
@@ -98,12 +99,13 @@ async def mortal(number: int = 0, gated: str = "", failures: int = 0) -> int:
 
 
 @pipeline
-def mortal_sync(number: int = 0, gated: str = "", failures: int = 0) -> int:
+def mortal_sync(number: int = 0, gated: str = "", failures: int = 0, pause: float = 0.0) -> int:
     """Do the same in a thread."""
     arrive("pipeline.begun")
     number = first(number)
     number = second(number)  # type: ignore[assignment]  # the run's event loop awaits it
     wait_in_thread(gated)
+    time.sleep(pause)
     fail_at_first(failures)
     number = third(number)
     arrive("pipeline.end")
