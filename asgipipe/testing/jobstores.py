@@ -326,7 +326,7 @@ class JobStoreConformance:
         """A page holds one event at least, and no more of them than half a mebibyte has room for."""
         job = stage.begin()
         sizes = [10, 300_000, 300_000, 700_000, 10, 10]
-        events = [Event(job.id, id, "log", None, stage.clock(), b"x" * size) for id, size in enumerate(sizes, 1)]
+        events = [Event(job.id, each, "log", None, stage.clock(), b"x" * size) for each, size in enumerate(sizes, 1)]
         stage.run(stage.store.append(job.id, 1, events))
         pages, after = [], 0
         while (page := stage.run(stage.store.events(job.id, after, 10))) is not None and page.events:

@@ -41,8 +41,11 @@ class Bench:
             runner.run(self.workshop.close())
 
 
-_OVER_STORES = frozenset({Form.STANDALONE, Form.MOUNT})
-"""The forms in which deployments are served over each store; in all the others they have SQLite, in memory."""
+_FORMS = {
+    Store.SQLITE: frozenset({Form.STANDALONE}),  # which server processes use in every form
+    Store.POSTGRESQL: frozenset({Form.STANDALONE, Form.MOUNT}),
+}
+"""The forms in which deployments are served, in process, over each store; in the others they use memory alone."""
 
 
 class Conformance:
@@ -122,7 +125,7 @@ class Conformance:
             kept = [
                 pytest.param(form, store, id=f"{flavor}-{form}-{store}")
                 for form, store in product(self.forms, self.stores)
-                if form in _OVER_STORES
+                if form in _FORMS[store]
             ]
             metafunc.parametrize(("form", "store"), kept)
         elif "server" in metafunc.fixturenames:

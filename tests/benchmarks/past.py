@@ -10,12 +10,11 @@ import argparse
 import http.client
 import json
 import os
-import random
 import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,21 +25,18 @@ from tests.benchmarks import workload
 from tests.benchmarks.contenders import PIPELINES, ours
 from tests.benchmarks.machine import facts
 from tests.benchmarks.report import MarkerError, facts_list, parts_around, table, write_between
-from tests.benchmarks.server import BenchmarkError, Cores, Server, serving
+from tests.benchmarks.server import BenchmarkError, Cores, serving
 from tests.benchmarks.tasks import INVOKE
 
 DEFAULT_PAST: Final = 1_000_000
 BOUND: Final = 1.3
 """What a request may cost after the many, as a ratio to what it costs after one."""
-_EVENTS: Final = 2
-"""Events of each past job: that it began, and how it ended."""
-_AT_ONCE: Final = 20_000
 _WARMUP: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked; `{job}` in the path stands for a past job's id, `{cursor}` for a place in the middle."""
+    """What is asked; `{job}` in the path stands for a past job's id."""
 
     name: str
     method: str
@@ -49,16 +45,18 @@ class Request:
     status: int = 200
 
 
+SUBMIT: Final = Request("submit", "POST", "/invoke?mode=async", INVOKE.request, 202)
+GET_JOB: Final = Request("`GET /jobs/{job_id}`", "GET", "/jobs/{job}")
+# Lists of one: the first store has no more.
 REQUESTS: Final = (
     Request("sync run, recorded (`REALTIME`)", "POST", "/invoke", INVOKE.request),
-    Request("submit", "POST", "/invoke?mode=async", INVOKE.request, 202),
-    Request("`GET /jobs/{job_id}`", "GET", "/jobs/{job}"),
-    Request("`GET /jobs`", "GET", "/jobs"),
-    Request("`GET /jobs?status=failed`", "GET", "/jobs?status=failed"),
-    Request("`GET /jobs?status=completed`", "GET", "/jobs?status=completed"),
-    Request("`GET /runs`", "GET", "/runs"),
+    SUBMIT,
+    Request("job, followed to its end (`mode=stream`)", "POST", "/invoke?mode=stream", INVOKE.request),
+    GET_JOB,
+    Request("`GET /jobs?limit=1`", "GET", "/jobs?limit=1"),
+    Request("`GET /jobs?limit=1&status=completed`", "GET", "/jobs?limit=1&status=completed"),
+    Request("`GET /runs?limit=1`", "GET", "/runs?limit=1"),
     Request("`GET /metrics`", "GET", "/metrics"),
-    Request("`GET /health`", "GET", "/health"),
 )
 
 
@@ -104,35 +102,106 @@ def costs_table(costs: Costs, past: int) -> str:
 # Measuring
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A server with a past; `job` is the id of a job in it."""
+
+    connection: http.client.HTTPConnection
+    job: str
+
+
 def measure(past: int, requests: int) -> Costs:
     """Return what each request costs, as a median."""
     had = os.sched_getaffinity(0)
     try:
         with ExitStack() as stack:
-            pair = [stack.enter_context(_served(count)) for count in (1, past)]
-            return {request.name: _in_turns(pair, request, requests) for request in REQUESTS}
+            few, many = (_served(stack, count) for count in (1, past))
+            return {request.name: _in_turns(few, many, request, requests) for request in REQUESTS}
     finally:
         os.sched_setaffinity(0, had)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A server with a past; `jobs` are some of its ids."""
+def _served(stack: ExitStack, past: int) -> Subject:
+    """Serve a store with `past` jobs and as many recorded runs."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    settings = {"store_url": str(folder / "store.db"), "capture": "REALTIME"}
+    contender = replace(PIPELINES[ours("starlette", "async")], name=f"asgipipe after {past:,} jobs", settings=settings)
+    with serving(contender, Cores.choose()) as server, closing(_connection(server.port)) as connection:
+        job = _first_job(connection)
+    fill(folder / "store.db", past)
+    server = stack.enter_context(serving(contender, Cores.choose()))
+    return Subject(stack.enter_context(closing(_connection(server.port))), job)
 
-    server: Server
-    connection: http.client.HTTPConnection
-    jobs: Sequence[str]
+
+def _connection(port: int) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
 
-def _served(past: int) -> "ExitStack[None]":
-    raise NotImplementedError
+def _first_job(connection: http.client.HTTPConnection) -> str:
+    """Have one job done, and return its id."""
+    job: str = json.loads(_ask(connection, SUBMIT))["job_id"]
+    deadline = time.monotonic() + 10
+    while json.loads(_ask(connection, GET_JOB, job))["status"] != "completed":
+        if time.monotonic() > deadline:
+            raise BenchmarkError("the first job did not end within 10 s")
+        time.sleep(0.02)
+    return job
 
 
-def _in_turns(pair: Sequence[Subject], request: Request, count: int) -> tuple[float, float]:
-    few, many = ([_timed(subject, request, number) for number in range(0)] for subject in pair)
-    for number in range(-_WARMUP, count):
-        for subject, times in zip(pair, (few, many), strict=True):
-            seconds = _timed(subject, request, number)
-            if number >= 0:
-                times.append(seconds)
-    return median(few), median(many)
+def _in_turns(few: Subject, many: Subject, request: Request, count: int) -> tuple[float, float]:
+    times: tuple[list[float], list[float]] = [], []
+    for _ in range(_WARMUP + count):
+        for subject, taken in zip((few, many), times, strict=True):
+            began = time.perf_counter()
+            _ask(subject.connection, request, subject.job)
+            taken.append(time.perf_counter() - began)
+    return median(times[0][_WARMUP:]), median(times[1][_WARMUP:])
+
+
+def _ask(connection: http.client.HTTPConnection, request: Request, job: str = "") -> bytes:
+    headers = {"content-type": "application/json", "authorization": f"Bearer {workload.AUTH_KEY}"}
+    connection.request(request.method, request.path.format(job=job), request.body, headers)
+    response = connection.getresponse()
+    answer = response.read()
+    if response.status != request.status:
+        raise BenchmarkError(f"{request.name} was answered with {response.status}: {answer[:500]!r}")
+    return answer
+
+
+# The past
+
+# Ids are those of UUID version 7, a millisecond apart and all before the first one, in the order of time.
+_IDS: Final = """
+CREATE TEMP TABLE past AS
+WITH RECURSIVE numbers(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < :count)
+SELECT number,
+       printf('%s-%s-7000-8000-%012x', substr(stamp, 1, 8), substr(stamp, 9, 4), number) AS id,
+       CASE WHEN number % 100 THEN 'completed' ELSE 'failed' END AS state
+FROM (SELECT number, printf('%012x', :begin + number) AS stamp FROM numbers)
+"""
+
+
+def fill(path: Path, past: int) -> None:
+    """Repeat the one job and the one recorded run in the store until there are `past` of each; a hundredth failed."""
+    with closing(sqlite3.connect(path)) as connection:
+        ((created,),) = connection.execute("SELECT MIN(created_at) FROM jobs").fetchall()
+        begin = int(created * 1000) - past
+        connection.execute(_IDS, {"count": past - 1, "begin": begin})
+        _repeat(connection, "jobs", "id", {"id": "past.id", "state": "past.state"})
+        _repeat(connection, "events", "job_id", {"job_id": "past.id"})
+        _repeat(connection, "runs", "id", {"id": "past.id", "status": "past.state"})
+        connection.commit()
+
+
+def _repeat(connection: sqlite3.Connection, name: str, key: str, changes: Mapping[str, str]) -> None:
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
+    values = ", ".join(changes.get(column, f"one.{column}") for column in columns)
+    sql = (
+        f"INSERT INTO {name} ({', '.join(columns)}) SELECT {values} FROM past"  # noqa: S608  # names of ours
+        f" CROSS JOIN (SELECT * FROM {name} WHERE {key} = (SELECT MAX({key}) FROM {name})) AS one ORDER BY number"
+    )
+    connection.execute(sql)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

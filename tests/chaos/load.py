@@ -17,7 +17,7 @@ _BUSY = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}
 
 
 class Load:
-    """`accepted` are the ids of jobs with their run names, `cancelled` those whose cancel was accepted."""
+    """`accepted` are the ids of jobs with their run names, `cancelled` those that were asked to be cancelled."""
 
     def __init__(self, urls: Sequence[str], seed: int, clients: int = 4) -> None:
         self.accepted: dict[str, str] = {}
@@ -66,10 +66,9 @@ class Load:
             self._judge("a submit", answer)
 
     def _cancel(self, session: httpx.Client, job_id: str, random: Random) -> None:
+        self.cancelled.add(job_id)
         answer = self._ask(session, f"{random.choice(self._urls)}/jobs/{job_id}/cancel")
-        if answer is not None and answer.status_code == httpx.codes.ACCEPTED:
-            self.cancelled.add(job_id)
-        elif answer is None or answer.status_code != httpx.codes.CONFLICT:
+        if answer is None or answer.status_code not in {httpx.codes.ACCEPTED, httpx.codes.CONFLICT}:
             self._judge("a cancel", answer)
 
     def _ask(self, session: httpx.Client, url: str, *, json: object = None, key: str | None = None) -> Any:

@@ -16,7 +16,7 @@ class Deed(StrEnum):
 
 
 _SERVERS = (Deed.KILL, Deed.KILL, Deed.STOP, Deed.FREEZE)
-_DATABASE = (Deed.DATABASE_RESTART, Deed.DATABASE_CRASH, Deed.DATABASE_FREEZE)
+DATABASE = (Deed.DATABASE_RESTART, Deed.DATABASE_CRASH, Deed.DATABASE_FREEZE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Action:
 def plan(seed: int, seconds: float, servers: int, *, database: bool) -> Iterator[Action]:
     """Yield actions in their order; with `database`, some of them are done to the database's server."""
     random = Random(seed)
-    deeds = _SERVERS + (_DATABASE if database else ())
+    deeds = _SERVERS + (DATABASE if database else ())
     at = 0.5
     while at < seconds:
         yield Action(at, random.choice(deeds), random.randrange(servers), random.uniform(0.2, 2.5))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import documents
-from tests.conftest import Serve
+from tests.conftest import PATIENCE, Serve
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "how-to").glob("*.md"))
 
@@ -35,6 +35,7 @@ def test_there_is_a_page_for_each_host() -> None:
     assert {f"embed-in-{name}" for name in ("django", "fastapi", "quart", "starlette")} <= {page.stem for page in PAGES}
 
 
+@pytest.mark.timeout(5 * PATIENCE)  # one page runs the conformance suite
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize(
     ("page", "section"), [pytest.param(*each, id=f"{each[0].stem}: {each[1] or 'first screen'}") for each in sections()]

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests import documents
 from tests.browser import needs_browser, showing
@@ -105,7 +106,8 @@ def test_event_source(serve: Serve, tmp_path: Path) -> None:
         server = deployed(serve, tmp_path, page)
         lines = snippet("new EventSource").replace("`/stream/", f"`{server.url}/stream/")
         script = f"""const jobId = "{submitted(server)}";\n{lines}
-        source.addEventListener("pipeline_completed", () => tell([document.body.innerText.trim(), source.readyState]));"""
+        const state = () => [document.body.innerText.trim(), source.readyState];
+        source.addEventListener("pipeline_completed", () => tell(state()));"""
         closed = 2
         assert page.shows(script, tmp_path) == ["The river", closed]
 
@@ -126,6 +128,7 @@ def test_fetch_with_a_key(serve: Serve, tmp_path: Path) -> None:
 @needs_browser
 def test_websocket_with_a_key(serve: Serve, tmp_path: Path) -> None:
     """The lines with WebSocket send a key that the deployment takes."""
+    pytest.importorskip("websockets")  # without it uvicorn has no WebSockets
     with site() as page:
         server = deployed(serve, tmp_path, page, ASGIPIPE_AUTH_KEY=KEY)
         lines = snippet("new WebSocket").replace("wss://example.org", server.url.replace("http", "ws", 1))

@@ -1,9 +1,15 @@
 """The text generator."""
 
 import itertools
+import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
+
+import httpx
+
+from tests.conftest import PATIENCE, Serve
 
 Load = Callable[[str], ModuleType]
 
@@ -29,3 +35,15 @@ def test_the_chain_never_ends(load: Load) -> None:
     chain = {("One", "two"): ["three"]}
     written = itertools.islice(module.write(chain, random.Random(0)), 6)
     assert list(written) == ["One", "two", "three", "One", "two", "three"]
+
+
+def test_words_are_streamed(folder: Path, serve: Serve) -> None:
+    """The pieces of a streamed run are its words one by one, and together the text of a run that is waited for."""
+    server = serve("examples/text_generator/text_generator.py", cwd=folder)
+    body = {"parameters": {"words": 12, "seed": 3}}
+    waited = httpx.post(f"{server.url}/invoke", json=body, timeout=PATIENCE).json()["outputs"]["text"]
+    answer = httpx.post(f"{server.url}/invoke?mode=stream", json=body, timeout=PATIENCE)
+    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
+    words = [event["data"]["delta"] for event in events if event["event_type"] == "output_delta"]
+    assert len(words) == 12
+    assert "".join(words) == waited == events[-1]["data"]["outputs"]["text"]

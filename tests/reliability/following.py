@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -140,11 +139,3 @@ def all_events(port: int, job_id: str) -> list[bytes]:
     """Return the events of a job, as one gets them who comes when it has ended."""
     with follow(port, job_id) as follower:
         return follower.rest()
-
-
-def each_event(follower: Follower) -> Iterator[bytes]:
-    """Yield events as they come."""
-    read = 0
-    while follower._read():
-        yield from follower.frames[read:]
-        read = len(follower.frames)

@@ -5,8 +5,8 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -171,21 +171,17 @@ class Site:
 
     def events(self, job_id: str) -> list[Event]:
         """Return the events of a job that has ended."""
-        return [json.loads(data) for data in data_lines(self.ask("GET", f"/stream/{job_id}").text.splitlines())]
+        return events_in(self.ask("GET", f"/stream/{job_id}").text)
 
     # The world
 
     def effects(self, job_id: str) -> Counter[str]:
         """Return how often a run has had each of its effects."""
-        return Counter(words[1] for words in self._noted() if words[0] == job_id)
+        return effects_in(self.folder)[job_id]
 
     def processes(self, job_id: str) -> list[int]:
         """Return which process has had each effect of a run."""
-        return [int(words[2]) for words in self._noted() if words[0] == job_id]
-
-    def _noted(self) -> list[list[str]]:
-        file = self.folder / "effects"
-        return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+        return [int(process) for each, _, process in noted_in(self.folder) if each == job_id]
 
     def until_noted(self, job_id: str, effect: str, times: int = 1) -> None:
         """Wait until a run has had an effect so many times, in whichever server."""
@@ -203,11 +199,7 @@ class Site:
     def verify_history(self, job: Job) -> list[Event]:
         """See that a job has ended once, and that its events tell so without a gap; return them."""
         events = self.events(job["job_id"])
-        assert [event["id"] for event in events] == [*range(1, len(events) + 1)]
-        ends = [event["event_type"] for event in events if event["event_type"] in TERMINAL.values()]
-        assert ends == [TERMINAL[job["status"]]]
-        assert events[-1]["event_type"] == ends[0]
-        assert events[-1]["data"] == job["result"]
+        verify_history(job, events)
         return events
 
     def verify_store(self) -> None:
@@ -216,8 +208,33 @@ class Site:
         assert {job["status"] for job in self.listed()} <= TERMINAL.keys()
 
 
-def data_lines(lines: list[str]) -> Iterator[str]:
-    return (line.removeprefix("data:").strip() for line in lines if line.startswith("data:"))
+def verify_history(job: Job, events: Sequence[Event]) -> None:
+    """See that events tell the whole story of a job, up to its one end."""
+    assert [event["id"] for event in events] == [*range(1, len(events) + 1)]
+    ends = [event["event_type"] for event in events if event["event_type"] in TERMINAL.values()]
+    assert ends == [TERMINAL[job["status"]]]
+    assert events[-1]["event_type"] == ends[0]
+    assert events[-1]["data"] == job["result"]
+
+
+def events_in(stream: str) -> list[Event]:
+    """Return the events of an event stream."""
+    return [json.loads(line.removeprefix("data:")) for line in stream.splitlines() if line.startswith("data:")]
+
+
+def noted_in(folder: Path) -> list[tuple[str, str, str]]:
+    """Return the effects that runs have had on a folder: the id of the run, the effect, and the process."""
+    file = folder / "effects"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [(run_id, effect, process) for run_id, effect, process in map(str.split, lines)]
+
+
+def effects_in(folder: Path) -> defaultdict[str, Counter[str]]:
+    """Return how often each run has had each of its effects."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for run_id, effect, _ in noted_in(folder):
+        found[run_id][effect] += 1
+    return found
 
 
 class Follower(threading.Thread):
@@ -256,4 +273,4 @@ class Follower(threading.Thread):
                 return
             self.connections += 1
             for line in answer.iter_lines():
-                self.events += map(json.loads, data_lines([line]))
+                self.events += events_in(line)

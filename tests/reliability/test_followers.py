@@ -54,8 +54,7 @@ def cut_at(follower: Follower, number: int) -> list[bytes]:
 def test_a_follower_goes_on_with_another_server(
     serve: Serve, store: str, open_gate: Callable[[int], None], readers: ThreadPoolExecutor
 ) -> None:
-    """One that is cut again and again, and each time goes on with the other server of the store, gets byte for byte
-    what one gets that was never cut, on either server."""
+    """Cut again and again, and each time going on with the other server, it gets what one gets that was never cut."""
     with ExitStack() as stack:
         servers = pair(stack, serve, store)
         job_id = submit(servers[0].port, {"count": COUNT, "gates": GATES})
@@ -80,8 +79,7 @@ def test_a_follower_goes_on_with_another_server(
 def test_a_follower_goes_on_when_its_server_was_killed(
     serve: Serve, notes: Notes, store: str, open_gate: Callable[[int], None]
 ) -> None:
-    """After a kill -9 of the server that runs the job, which the other one takes over, a follower of each has all
-    events: no gap, no number twice, one end."""
+    """After a kill -9 of the server that ran the job there is no gap, no number twice and one end, on either server."""
     with ExitStack() as stack:
         servers = list(pair(stack, serve, store))
         job_id = submit(servers[0].port, {"count": COUNT, "gates": GATES})
@@ -103,19 +101,24 @@ def test_a_follower_goes_on_when_its_server_was_killed(
         assert notes.words() == ["telling", "telling", "closing"]
 
 
-def on_process(port: int, wanted: Callable[[int], bool]) -> raw.Connection:
-    """Return a connection that a process has which is `wanted`."""
+def on_process(port: int, wanted: int) -> raw.Connection:
+    """Return a connection that the process with this id has."""
     for _ in range(1000):
         connection = raw.Connection(port)
-        if wanted(connection.ask(raw.request("GET", "/process")).json()):
+        if connection.ask(raw.request("GET", "/process")).json() == wanted:
             return connection
         connection.socket.close()
-    raise AssertionError("no such process answered")
+    raise AssertionError(f"process {wanted} does not answer")
 
 
 def workers_of(port: int, count: int) -> Sequence[int]:
     found: set[int] = set()
-    until(lambda: found.add(raw.ask(port, raw.request("GET", "/process")).json()) or len(found) == count, "workers")
+
+    def found_all() -> bool:
+        found.add(raw.ask(port, raw.request("GET", "/process")).json())
+        return len(found) == count
+
+    until(found_all, f"{count} workers")
     return sorted(found)
 
 
@@ -125,16 +128,12 @@ def test_a_follower_goes_on_with_another_worker(serve: Serve, notes: Notes, open
         port = running.port
         pids = workers_of(port, 2)
         job_id = submit(port, {"count": COUNT, "gates": GATES})
-        steady = [
-            stack.enter_context(follow_on(on_process(port, lambda pid, here=here: pid == here), job_id))  # type: ignore[misc]
-            for here in pids
-        ]
+        steady = [stack.enter_context(follow_on(on_process(port, pid), job_id)) for pid in pids]
         seen: list[bytes] = []
         for turn, gate in enumerate(GATES):
-            here = pids[turn % 2]
-            seen += cut_at(follow_on(on_process(port, lambda pid: pid == here), job_id, len(seen)), gate - 10)
+            seen += cut_at(follow_on(on_process(port, pids[turn % 2]), job_id, len(seen)), gate - 10)
             open_gate(gate)
-        with follow_on(on_process(port, lambda pid: pid != here), job_id, len(seen)) as follower:
+        with follow_on(on_process(port, pids[1]), job_id, len(seen)) as follower:
             seen += follower.rest()
         assert is_whole(seen)
         assert [follower.rest() for follower in steady] == [seen, seen]

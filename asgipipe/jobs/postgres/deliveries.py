@@ -110,8 +110,9 @@ class Delivery:
 
     @classmethod
     def of(cls, payload: bytes | None) -> "Delivery":
-        job_id, _, attempt = (payload or b"").decode().partition(" ")
-        return cls(job_id, int(attempt))
+        """Read what a row says; one of somebody else's delivers nothing."""
+        job_id, _, attempt = (payload or b"").decode(errors="replace").partition(" ")
+        return cls(job_id, int(attempt) if attempt.isdecimal() else -1)
 
     def due_at(self, transaction: Transaction) -> float | None:
         """Return when the job is due, which may be past; None when the delivery is settled."""

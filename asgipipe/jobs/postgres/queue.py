@@ -31,6 +31,8 @@ _SHORTEST = timedelta(seconds=0.1)
 """Before a delivery is made again whose job could not be begun."""
 _AGAIN = 0.5
 """Seconds before a job is handed over again when the store could not be reached."""
+_REST = 0.02
+"""Seconds between looks, at least, however often others change the store."""
 _LAST_ROWS = 1.0
 """Seconds that PgQueuer has at the end to write down what was delivered."""
 _MOST = 100
@@ -138,7 +140,7 @@ class PostgresQueue(BaseJobQueue):
         while not self._draining:
             try:
                 await self._manage(consumer)
-            except (psycopg.Error, RuntimeError) as error:  # RuntimeError: its tables are gone
+            except Exception as error:  # boundary: jobs are delivered again, whatever PgQueuer came upon
                 if not self._in_trouble:
                     self._in_trouble, pause = True, _PAUSES[0]
                     logger.warning("the job queue has lost PostgreSQL, which is tried again: %s", _said(error))
@@ -284,11 +286,25 @@ class PostgresQueue(BaseJobQueue):
 
 @contextlib.contextmanager
 def _watching(database: Database, driver: Driver) -> Iterator[None]:
+    """Have PgQueuer look after changes by others, but not after each of many."""
     loop = asyncio.get_running_loop()
+
+    waiting = False
+
+    def look() -> None:
+        nonlocal waiting
+        waiting = False
+        driver.changed()
+
+    def wait() -> None:
+        nonlocal waiting
+        if not waiting:
+            waiting = True
+            loop.call_later(_REST, look)
 
     def changed() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the process is on its way out
-            loop.call_soon_threadsafe(driver.changed)
+            loop.call_soon_threadsafe(wait)
 
     end = database.watch(changed)
     try:
@@ -298,4 +314,5 @@ def _watching(database: Database, driver: Driver) -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    kind = "" if isinstance(error, psycopg.Error) else f"{type(error).__name__}: "
+    return f"{kind}{' '.join(str(error).split())}"[:300]

@@ -5,6 +5,7 @@ import re
 import time
 
 from asgipipe.jobs.store import JobStore
+from asgipipe.stores.registry import database
 from asgipipe.testing.client import JSON, Ask, Headers, invoke
 from asgipipe.testing.comparison import assert_same
 from asgipipe.testing.headers import assert_once
@@ -240,15 +241,13 @@ async def more_jobs_than_may_wait_are_429(trial: Trial) -> None:
     assert len(set(answers)) == 1, answers
 
 
-@scenario(stores=True)
+@scenario(in_process=False, stores=True)
 async def a_job_whose_workers_were_lost_is_interrupted(trial: Trial) -> None:
     """The last attempt that a job may have was a dead worker's: it ends as failed, with its own code and one event."""
     deployment = deployed(trial.subject, conform, {"store_url": trial.store_url}, name="interrupted")
     async with trial.served(deployment) as client:
         job_id = await submitted(client, {"name": "a"}, "max_attempts=1&delay=60")
-        database = await deployment.service.store.open()
-        tomorrow = JobStore(database, deployment.deployment.id, clock=lambda: time.time() + 86_400)
-        assert await tomorrow.claim_one(GONE, job_id) is not None
+        await _claimed_by_a_dead_worker(trial.store_url, deployment.deployment.id, job_id)
         text = await followed(client, job_id)
         job = await known(client, job_id)
         assert (job["status"], job["error_code"]) == ("failed", "interrupted"), job
@@ -345,7 +344,7 @@ async def a_store_that_cannot_be_used_is_503(trial: Trial) -> None:
 @scenario(stores=True)
 async def a_drain_refuses_jobs_and_hands_back_what_runs(trial: Trial) -> None:
     """/ready and new jobs are 503, streams end, and at its end what still runs is pending, for the next start."""
-    settings = {"store_url": trial.store_url, "drain_timeout": 0.1}
+    settings = {"store_url": trial.store_url, "drain_timeout": 0.05}
     deployment = deployed(trial.subject, conform, settings, name="draining")
     async with trial.served(deployment) as client:
         job_id = await submitted(client, {"name": "a", "pause": 60.0})
@@ -368,3 +367,14 @@ async def a_drain_refuses_jobs_and_hands_back_what_runs(trial: Trial) -> None:
             assert (await known(client, job_id))["status"] == "pending"
             await canceled(client, job_id)
         await again.stop()
+
+
+async def _claimed_by_a_dead_worker(store_url: str, deployment: str, job_id: str) -> None:
+    """Do what a worker in another process did before it was killed."""
+    elsewhere = database(store_url)
+    await elsewhere.open()
+    try:
+        tomorrow = JobStore(elsewhere, deployment, clock=lambda: time.time() + 86_400)
+        assert await tomorrow.claim_one(GONE, job_id) is not None
+    finally:
+        await elsewhere.close()

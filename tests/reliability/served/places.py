@@ -1,10 +1,10 @@
 """The story in places where something stands around it that would hold its events back, or cut them off.
 
-A server is given `application`; the header `x-specimen` names the place.
+A server is given `application`; the header `x-specimen` names the place. Inside of hosts it is at `/below`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
 from quart import Quart, Response
@@ -60,13 +60,13 @@ def hurried(name: str) -> Quart:
 def mounted(name: str) -> ASGIApp:
     app = hurried(name)
     asgipipe_quart.mount(app, "/below", story, settings(), name=name)
-    return app
+    return cast(ASGIApp, app)
 
 
 def included(name: str) -> ASGIApp:
     app = hurried(name)
     app.register_blueprint(asgipipe_quart.blueprint(story, settings(), name=name), url_prefix="/below")
-    return app
+    return cast(ASGIApp, app)
 
 
 PLACES: Mapping[str, Callable[[str], ASGIApp]] = {
@@ -84,8 +84,6 @@ PLACES: Mapping[str, Callable[[str], ASGIApp]] = {
     "quart-mounted": mounted,
     "quart-blueprint": included,
 }
-BELOW = {"starlette-gzip-around", "fastapi-gzip-around", "quart-mounted", "quart-blueprint"}
-"""Those where the deployment is at `/below`."""
 
 
 def application() -> ASGIApp:
