@@ -20,8 +20,9 @@ from asgipipe.jobs.retention import prune_jobs, prune_keys
 from asgipipe.jobs.room import Room
 from asgipipe.jobs.rows import COLUMNS, StaleAttemptError, found, job_of
 from asgipipe.jobs.states import JobState
+from asgipipe.jobs.totals import Totals
 from asgipipe.jobs.transitions import Addition, Ending, Envelope, OnPending, Transitions
-from asgipipe.stores.database import Database, Transaction
+from asgipipe.stores.database import Database, Transaction, Value
 
 __all__ = ["JobStore", "StaleAttemptError"]
 
@@ -55,6 +56,7 @@ class JobStore:
         self._clock = clock
         self._moves = Transitions(deployment, clock, on_pending, max_events)
         self._room = Room(deployment)
+        self._totals = Totals()
 
     # Jobs
 
@@ -99,7 +101,10 @@ class JobStore:
         return await self._database.read(lambda transaction: found(transaction, self.deployment, job_id))
 
     async def page(self, state: JobState | None, limit: int, cursor: str | None) -> JobPage:
-        """Return the newest jobs first. Raises BadRequestError for a cursor that is none of ours."""
+        """Return the newest jobs first. Raises BadRequestError for a cursor that is none of ours.
+
+        A total of very many may be some seconds old.
+        """
         before = None if cursor is None else job_before(cursor)
         return await self._database.read(lambda transaction: self._page(transaction, state, limit, before))
 
@@ -107,8 +112,7 @@ class JobStore:
         where, parameters = "deployment = ?", [self.deployment]
         if state is not None:
             where, parameters = f"{where} AND state = ?", [*parameters, state.value]
-        ((total,),) = transaction.rows(f"SELECT COUNT(*) FROM jobs WHERE {where}", *parameters)  # noqa: S608  # constants
-        assert isinstance(total, int)
+        total = self._totals.of(state, partial(_count, transaction, where, tuple(parameters)))
         if before is not None:
             where, parameters = f"{where} AND id < ?", [*parameters, before]
         sql = f"SELECT {COLUMNS} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608  # constants
@@ -360,6 +364,12 @@ class JobStore:
             return outcome
         dead = await self._database.dead({outcome.owner})
         return await self._database.write(partial(operation, dead)) if dead else outcome
+
+
+def _count(transaction: Transaction, where: str, parameters: Sequence[Value]) -> int:
+    ((total,),) = transaction.rows(f"SELECT COUNT(*) FROM jobs WHERE {where}", *parameters)  # noqa: S608  # constants
+    assert isinstance(total, int)
+    return total
 
 
 def _storable(text: str | None) -> str | None:

@@ -6,7 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
-from asgipipe.errors import OutsideRunError
+from asgipipe.errors import OutsideRunError, StorageFullError, StoreError, UnavailableError
 from asgipipe.stores.lazy import LazyDatabase
 from asgipipe.stores.registry import database
 from asgipipe.tracking.reader import RunReader
@@ -20,7 +20,7 @@ class Runs:
 
     `store_url` and `artifact_url` are as in the settings: without the first it is `.asgipipe/store.db` of the working
     directory. `deployment` is the id of the one to look at; without it, all. It is not for code that runs on an event
-    loop, which it would block.
+    loop, which it would block. Every method raises StoreError for a store that cannot be used or reached.
     """
 
     def __init__(
@@ -59,4 +59,7 @@ class Runs:
         if asyncio._get_running_loop() is not None:
             work.close()
             raise OutsideRunError("Runs would block the event loop: use it in a thread, or in code that is not async")
-        return self._runner.run(work)
+        try:
+            return self._runner.run(work)
+        except (UnavailableError, StorageFullError) as error:
+            raise StoreError(f"{self._lazy.database.place}: {error.detail}") from None

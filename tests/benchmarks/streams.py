@@ -65,9 +65,9 @@ CONTENDERS: Final[Mapping[str, Contender]] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    rounds: int = 5
+    rounds: int = 3
     followers: int = 1000
-    events: int = 200
+    events: int = 100
 
 
 @dataclass(frozen=True, slots=True)

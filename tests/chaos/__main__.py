@@ -8,7 +8,6 @@ decides what is done, to which server, and when; how far the jobs are at that mo
 
 import argparse
 import contextlib
-import math
 import random
 import shutil
 import sys
@@ -90,7 +89,7 @@ def _play(scene: Scene, load: Load, options: argparse.Namespace) -> None:
                 _progress(now, scene, load)
             time.sleep(0.02)
         scene.do(action, now)
-    scene.thaw(math.inf)
+    scene.settle()
     _progress(time.monotonic() - begun, scene, load)
 
 

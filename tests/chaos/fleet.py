@@ -36,6 +36,10 @@ class Member:
         self._process: subprocess.Popen[bytes] | None = None
         self._told_at: float | None = None
 
+    @property
+    def stopping(self) -> bool:
+        return self._told_at is not None
+
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

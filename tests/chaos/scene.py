@@ -1,6 +1,8 @@
 """Everything that things are done to: the servers, and that of the database."""
 
+import math
 import signal
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,6 +54,13 @@ class Scene:
         for each in [each for each, until in self.frozen.items() if until <= now]:
             del self.frozen[each]
             each.thaw()
+
+    def settle(self) -> None:
+        """Let everything go on, and return when every server runs that was told to stop."""
+        self.thaw(math.inf)
+        while any(member.stopping for member in self.members):
+            self.revive()
+            time.sleep(0.05)
 
     def revive(self) -> None:
         self.faults += [fault for member in self.members if (fault := member.revive())]

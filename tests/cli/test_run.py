@@ -69,6 +69,14 @@ def test_no_store(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_a_store_that_cannot_be_reached(tmp_path: Path) -> None:
+    """A place where no store can be opened is one message, which names it."""
+    (tmp_path / "store.db").mkdir()
+    result = run("list", "--store", str(tmp_path / "store.db"))
+    assert isinstance(result.exception, UserError), result.exception
+    assert str(tmp_path / "store.db") in str(result.exception)
+
+
 def test_unknown_runs(store: Path) -> None:
     """A run that nobody knows is one message."""
     result = run("show", "none", "--store", str(store))

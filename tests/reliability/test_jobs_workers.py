@@ -179,3 +179,34 @@ def test_reloads_lose_no_job(make_site: MakeSite, file_store: Store, host: Host)
     site.verify_store()
     assert site.starts == 1
     assert server.stop() == 0, server.stderr()
+
+
+def test_a_frozen_owner_thaws(make_site: MakeSite, job_store: Store) -> None:
+    """Row 15: when its owner is frozen, another server has the job if the owner's sign of life is a matter of time, and
+    what the thawed one then writes is refused; where it is a lock, the job waits. Either way it ends once.
+    """
+    frozen, other = (make_site(STARLETTE, job_store) for _ in range(2))
+    job_id = frozen.submit("gated", gated="gate")
+    frozen.until_noted(job_id, "waiting")
+    other.listed()
+    server = frozen.server
+    assert server is not None
+    server.process.send_signal(signal.SIGSTOP)
+    timed = job_store.url.startswith("postgresql:")
+    job_store.pass_time()
+    if timed:
+        other.until_noted(job_id, "waiting", 2)
+    other.open("gate")
+    if timed:
+        before = other.ended(job_id)
+    server.process.send_signal(signal.SIGCONT)
+    if timed:
+        until(lambda: f"job {job_id}: attempt 1 is not its owner any more" in server.stderr(), "the refusal")
+        assert other.job(job_id) == before
+    job = frozen.ended(job_id)
+    assert (job["status"], job["attempt"]) == ("completed", 2 if timed else 1)
+    assert frozen.effects(job_id)["first"] == 1
+    assert frozen.effects(job_id)["third"] <= job["attempt"]
+    frozen.verify_history(job)
+    frozen.verify_store()
+    assert server.stop() == 0, server.stderr()

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 README = Path(__file__).with_name("README.md")
 
-PROVED = {*range(1, 13), *range(16, 19), *range(20, 30), *range(31, 41)}
+PROVED = {*range(1, 41)}
 """The rows that have to stand in the table."""
 
 

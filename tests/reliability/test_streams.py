@@ -36,7 +36,7 @@ HEARTBEATS = 8
 """Comments that take longer than Quart gives an answer there."""
 
 SIZE = 32 * MEBIBYTE
-EVENTS = 100_000
+EVENTS = 60_000
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def test_followers_that_are_not_read_are_dropped(serve: Serve) -> None:
 
 @needs_peak
 def test_a_follower_that_stops_reading_holds_up_nothing(serve: Serve) -> None:
-    """Row 8: of 100,000 events few are held for it, the job does not wait for it, and it goes on where it stopped."""
+    """Row 8: of 60,000 events few are held for it, the job does not wait for it, and it goes on where it stopped."""
     with serve("flood.py:flood", "--send-timeout", 60) as running:
         port = running.port
         read_once(port, {"count": EVENTS // 10})

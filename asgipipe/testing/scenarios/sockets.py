@@ -98,15 +98,16 @@ async def a_websocket_cancels_a_job(trial: Trial) -> None:
 
 @scenario(sockets=True)
 async def a_run_is_cancelled_with_its_websocket(trial: Trial) -> None:
-    """A run whose client goes away ends as canceled."""
-    client = await trial.client("keyed")
-    async with client.websocket(TARGET, BEARER) as socket:
-        job_id = (await ask(socket, {"parameters": {"name": "a", "pause": 60}}))["job_id"]
-        assert (await hear(socket))["type"] == "pipeline_started"
-    async with client.websocket(TARGET, BEARER) as socket:
-        await socket.send(json.dumps({"type": "subscribe", "job_id": job_id}))
-        events = await events_of(socket)
-        assert events[-1]["type"] == "pipeline_canceled"
+    """A run whose client goes away ends as canceled, unless the settings say that it goes on (`on_disconnect`)."""
+    for name, pause, last in (("keyed", 60, "pipeline_canceled"), ("limited", 0.1, "pipeline_completed")):
+        client = await trial.client(name)
+        async with client.websocket(TARGET, BEARER) as socket:
+            job_id = (await ask(socket, {"parameters": {"name": "a", "pause": pause}}))["job_id"]
+            assert (await hear(socket))["type"] == "pipeline_started"
+        async with client.websocket(TARGET, BEARER) as socket:
+            await socket.send(json.dumps({"type": "subscribe", "job_id": job_id}))
+            events = await events_of(socket)
+            assert events[-1]["type"] == last, (name, events)
 
 
 @scenario(sockets=True)

@@ -1,5 +1,7 @@
 """An event stream by hand: one ASGI function, a queue for each follower, each event encoded once for all of them.
 
+What waits for a follower is sent in one piece.
+
 It sends what the pipeline of `feed` makes asgipipe send, from memory: there is nobody who could come back for it.
 """
 
@@ -38,8 +40,13 @@ async def follow(send: Send) -> None:
     _followers.add(events)
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
     await send({"type": "http.response.body", "body": b"retry: 1000\n\n", "more_body": True})
-    while (event := await events.get()) is not _END:
-        await send({"type": "http.response.body", "body": event, "more_body": True})
+    ended = False
+    while not ended:
+        waiting = [await events.get()]
+        while not events.empty():
+            waiting.append(events.get_nowait())
+        ended = waiting[-1] is _END
+        await send({"type": "http.response.body", "body": b"".join(waiting), "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

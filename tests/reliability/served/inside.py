@@ -3,25 +3,39 @@
 import asyncio
 import gc
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from asgipipe import pipeline, step
+from asgipipe.http.sse import EventStream
+from asgipipe.jobs.attempt import Attempt
+from asgipipe.jobs.memory import JobMemory
+from asgipipe.jobs.recording import Recording
+from asgipipe.jobs.records import Job
+from asgipipe.pipelines.context import Run
 
 
 class Inside(BaseModel):
-    """Names of threads and of the functions that tasks run, and the number of open descriptors."""
+    """Names of threads and of the functions that tasks run, the number of open descriptors, and what runs leave."""
 
     threads: list[str]
     tasks: list[str]
     descriptors: int
+    objects: dict[str, int]
 
 
 def open_descriptors() -> int:
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.exists() else 0
+
+
+def objects_of(*kinds: type) -> dict[str, int]:
+    """Count the objects of these classes."""
+    found = Counter(type(each) for each in gc.get_objects())
+    return {kind.__name__: found[kind] for kind in kinds}
 
 
 async def inside() -> Inside:
@@ -31,6 +45,7 @@ async def inside() -> Inside:
         threads=sorted(thread.name for thread in threading.enumerate()),
         tasks=sorted(getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()),
         descriptors=open_descriptors(),
+        objects=objects_of(Run, Job, Attempt, Recording, JobMemory, EventStream),
     )
 
 
