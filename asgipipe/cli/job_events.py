@@ -14,7 +14,7 @@ import click
 
 from asgipipe.cli.job_source import Json
 from asgipipe.cli.tables import cell, local_time
-from asgipipe.jobs.records import TERMINAL_EVENTS
+from asgipipe.jobs.records import PIPELINE_STARTED, TERMINAL_EVENTS
 from asgipipe.jobs.states import JobState
 from asgipipe.settings.fields import printable
 
@@ -112,7 +112,11 @@ class Narration:
 
     def _begun(self, event: Json, kind: str) -> None:
         """Tell of a step or pipeline that began, or of a step that ended."""
-        if not self._bar.possible:
+        data = event.get("data")
+        attempt = data.get("attempt", 1) if isinstance(data, dict) else 1
+        if kind == PIPELINE_STARTED and attempt != 1:
+            self._line(event, f"attempt {attempt} started", None)
+        elif not self._bar.possible:
             self._line(event, kind.rpartition("_")[2], None)
         elif event.get("step_name") is not None:
             self._bar.change(step=event["step_name"])

@@ -30,8 +30,9 @@ class Lifecycle:
     and stop may be asked for by different tasks. Concurrent starts share one attempt; after a failed one the next start
     tries again; each successful `start` needs its `stop`, and the last of those stops.
 
-    `active` is the number of requests and of background jobs in progress, `ready` whether more may come. `on_drain` is
-    called when a drain begins, and `on_abandon` before the runs are cancelled that are still in progress at its end.
+    `active` is the number of requests and of background jobs in progress, `jobs` that of the jobs, `ready` whether more
+    may come. `on_drain` is called when a drain begins, and `on_abandon` before the runs are cancelled that are still in
+    progress at its end.
     `connections` are what is told of a drain besides: a connection that would stay open for ever.
     """
 
@@ -60,6 +61,7 @@ class Lifecycle:
         self.ready = False
         self.draining = False
         self.active = 0
+        self.jobs = 0
 
     @property
     def started(self) -> bool:
@@ -150,9 +152,11 @@ class Lifecycle:
 
     def job_began(self) -> None:
         self.active += 1
+        self.jobs += 1
 
     def job_ended(self) -> None:
         self.active -= 1
+        self.jobs -= 1
         self.request_ended()
 
     async def abandon(self) -> None:
@@ -164,6 +168,9 @@ class Lifecycle:
             self._cancel_runs("the server is stopping")
 
     async def _hold(self, ready: "asyncio.Future[object]", stop: asyncio.Event) -> None:
+        if self.draining:  # since before there was anything to drain, or in an earlier life
+            self._draining = None
+            self._drain()
         try:
             async with self._resources() as value:
                 self.state = State.STARTED

@@ -113,7 +113,8 @@ JOB = record(
         "error": NULLABLE_STRING,
         "error_code": {
             **NULLABLE_STRING,
-            "description": "`failed`, `timeout` past its deadline, `interrupted` when it lost its worker for good.",
+            "description": "`failed`, `timeout` past its deadline, `interrupted` when it lost its worker for good, "
+            "`invalid_parameters` when the pipeline does not take them any more, `canceled`.",
         },
         "canceled_by": NULLABLE_STRING,
         "cancel_reason": NULLABLE_STRING,

@@ -9,8 +9,6 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from time import monotonic, time
 
-from pydantic import TypeAdapter
-
 from asgipipe.errors import NotFoundError, StorageFullError, StoreError, UnavailableError
 from asgipipe.identifiers import uuid7
 from asgipipe.jobs.attempt import Envelopes, Invoke, Means
@@ -18,6 +16,7 @@ from asgipipe.jobs.cursors import job_before
 from asgipipe.jobs.hub import Hub
 from asgipipe.jobs.jobs import BaseJobs, IdempotencyKey, Replay, Submission
 from asgipipe.jobs.neighbours import Neighbours
+from asgipipe.jobs.parameters import StoredParameters
 from asgipipe.jobs.queue import load_queue
 from asgipipe.jobs.records import Event, Job, JobOptions, JobPage, timestamp
 from asgipipe.jobs.states import JobState
@@ -75,7 +74,7 @@ class Jobs(BaseJobs):
         self.on_end: Callable[[], object] = _nothing
         self._settings = settings
         self._contract = contract
-        self._validate = TypeAdapter(contract.parameters_type).validator.validate_json
+        self._parameters = StoredParameters(contract)
         self._database = database
         self._deployment = deployment
         self._invoke = invoke
@@ -130,7 +129,7 @@ class Jobs(BaseJobs):
             losses=0,
             failures=0,
             owner=None,
-            parameters=self._contract.dump_parameters(submission.parameters),
+            parameters=self._parameters.dump(submission.parameters),
             options=options.dump(),
             first_event=1,
             last_event=0,
@@ -201,7 +200,7 @@ class Jobs(BaseJobs):
 
     async def start(self) -> None:
         """Raises StoreError when there is a store that cannot be used; one that cannot be reached is tried again."""
-        self._started, self._draining = True, False
+        self._started = True
         self._context = copy_context()
         if self._settings.run_jobs:
             if not await self._try():
@@ -210,7 +209,8 @@ class Jobs(BaseJobs):
             await self._try()
 
     async def drain(self) -> None:
-        if self._draining or not self._started:
+        """Take no more jobs; before the start, that is said of the life which then begins."""
+        if self._draining:
             return
         self._draining = True
         self._grace_ends = monotonic() + self._settings.drain_timeout
@@ -226,7 +226,8 @@ class Jobs(BaseJobs):
 
     async def hand_back(self) -> None:
         """Hand back the jobs that still run and cancel their runs: the time that they had to finish is over."""
-        await self.drain()
+        if self._started:
+            await self.drain()
         if self._open is not None and self._open.worker is not None:
             await self._open.worker.hand_back()
 
@@ -234,10 +235,12 @@ class Jobs(BaseJobs):
         await self.drain()
         self._started = False
         await _end([task for task in (self._awaiting, self._opening) if task is not None])
-        there = self._open
         self._awaiting = self._opening = None
-        if there is None:
-            return
+        if self._open is not None:
+            await self._close(self._open)
+        self._draining = False
+
+    async def _close(self, there: _Open) -> None:
         if there.worker is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, self._grace_ends - monotonic())):
@@ -272,7 +275,14 @@ class Jobs(BaseJobs):
         if self._opening is None or self._opening.done():
             # Jobs have nothing of the request that happens to be the first one to need the store.
             self._opening = asyncio.create_task(self._make(), name="asgipipe-jobs-open", context=self._context)
-        return await asyncio.shield(self._opening)
+        opening = self._opening
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if opening.cancelled() and caller is not None and not caller.cancelling():  # `stop` has ended it
+                raise UnavailableError("The deployment is not running.") from None
+            raise
 
     async def _make(self) -> _Open:
         settings, database = self._settings, await self._database.open()
@@ -304,7 +314,7 @@ class Jobs(BaseJobs):
             self._invoke,
             self._cancel,
             self._envelopes,
-            self._read_parameters,
+            self._parameters.load,
             self._queue.pending,
             settings.job_retry_delay,
             settings.job_resume,
@@ -324,9 +334,6 @@ class Jobs(BaseJobs):
         )
         await self._queue.start(worker)
         there.tasks.append(_background(neighbours.watch(), "neighbours"))
-
-    def _read_parameters(self, parameters: bytes) -> dict[str, object]:
-        return self._contract.arguments(self._validate(parameters, strict=True))
 
     def _taken_over(self, there: _Open, jobs: Iterable[Job]) -> None:
         for job in jobs:

@@ -73,7 +73,7 @@ class Job:
                 b',"completed_at":',
                 to_json(None if self.completed_at is None else timestamp(self.completed_at)),
                 b',"execution_time":',
-                to_json(self.execution_time),
+                b"null" if self.execution_time is None else b"%.6f" % self.execution_time,
                 b',"attempt":%d,"progress":' % self.attempt,
                 self.progress or b"null",
                 b',"result":',

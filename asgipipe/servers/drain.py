@@ -37,6 +37,8 @@ class Drainable(Protocol):
 
     @property
     def active(self) -> int: ...
+    @property
+    def jobs(self) -> int: ...
     def begin_drain(self) -> None: ...
     def drained(self) -> Coroutine[object, object, None]: ...
     def abandon(self) -> Coroutine[object, object, None]: ...
@@ -45,8 +47,8 @@ class Drainable(Protocol):
 class Drain:
     """One stop of the process, at most.
 
-    `timeout` is in seconds. `cut` says whether something still ran when it was over, or a second signal came. While the
-    application is starting, `while_starting` is called instead of draining; set it to None when it has started.
+    `timeout` is in seconds. `cut` says whether a request was still answered when it was over, or when a second signal
+    came; jobs are handed back then, so they do not count. While the application is starting, `while_starting` is called instead of draining; set it to None when it has started.
 
     In a `supervised` process, a worker, only SIGTERM drains: the parent forwards it, so the SIGINT that a terminal
     sends to every process of the command, and a second SIGTERM of a service manager that signals them all, mean nothing
@@ -113,7 +115,7 @@ class Drain:
 
     def _hurry(self, number: int) -> None:
         logger.warning("%s again: stopping now", signal.Signals(number).name)
-        self.cut = self.cut or self._in_flight() > 0
+        self._note_cut()
         if self._task is not None:
             self._task.cancel()
         self._task = asyncio.get_running_loop().create_task(self._abandon())
@@ -127,13 +129,21 @@ class Drain:
                 for lifecycle in self._lifecycles:
                     await lifecycle.drained()
         except TimeoutError:
-            self.cut = True
-            logger.warning("%d still in flight after %g s: cancelled", self._in_flight(), self.timeout)
+            self._note_cut()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ABANDON_TIME):
                     await self._abandon()
                     await asyncio.gather(*(lifecycle.drained() for lifecycle in self._lifecycles))
         self._pass_on(number)
+
+    def _note_cut(self) -> None:
+        jobs = sum(lifecycle.jobs for lifecycle in self._lifecycles)
+        requests = self._in_flight() - jobs
+        if requests:
+            logger.warning("%d still in flight after %g s: cancelled", requests, self.timeout)
+        if jobs:
+            logger.info("%d jobs still run and are handed back", jobs)
+        self.cut = self.cut or requests > 0
 
     async def _abandon(self) -> None:
         await asyncio.gather(*(lifecycle.abandon() for lifecycle in self._lifecycles))

@@ -70,7 +70,7 @@ class BackgroundWriter(PartWriter):
 
     def start(self) -> None:
         """Make ready, on the event loop."""
-        self._stopped = False
+        self._stopped = self._scheduled = False  # a task that was cancelled has left it scheduled
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._task: asyncio.Task[None] | None = None

@@ -105,7 +105,7 @@ def test_a_follower_counts_its_events() -> None:
         follower.verify("hand", 3)
 
 
-@pytest.mark.parametrize("name", [name for name in CAPTURING if name not in ("reference",)])
+@pytest.mark.parametrize("name", [name for name in CAPTURING if name != "reference"])
 def test_what_records_is_served_with_its_mode(name: str) -> None:
     """A recording contender is given its mode by the environment, and is otherwise the one that records nothing."""
     mode = CONTENDERS[name].environment.get("ASGIPIPE_CAPTURE")

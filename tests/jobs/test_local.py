@@ -692,6 +692,51 @@ def test_draining(store: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_drain_during_the_start(store: Path) -> None:
+    """A deployment that is told to drain before it has started begins no job of those that wait; its next life does."""
+
+    async def main() -> None:
+        async with working(double, store, run_jobs=False) as front:
+            waiting = await submitted(front)
+        asked = Gate()
+        settings = {"store_url": str(store), "startup_hook": asked.arrive}
+        deployment = Deployment(double, settings, layers=())
+        starting = asyncio.create_task(deployment.start())
+        await until(lambda: asked.entered)
+        deployment.lifecycle.begin_drain()
+        asked.open()
+        await starting
+        with pytest.raises(UnavailableError):
+            await submitted(deployment)
+        assert deployment.lifecycle.active == 0
+        await deployment.stop()
+        async with working(double, store) as back:
+            assert (await ended(back, waiting.id)).attempt == 1
+
+    asyncio.run(main())
+
+
+def test_a_stop_while_the_store_is_opened(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the store when the deployment stops is refused, and not cancelled."""
+    registering = asyncio.Event()
+
+    async def register(_: SQLiteDatabase) -> int:
+        registering.set()
+        await asyncio.sleep(60)
+        return 1
+
+    monkeypatch.setattr(SQLiteDatabase, "register", register)
+
+    async def main() -> None:
+        async with working(double, store) as deployment:
+            submitting = asyncio.create_task(submitted(deployment))
+            await registering.wait()
+        with pytest.raises(UnavailableError):
+            await submitting
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("abandoned", [True, False])
 def test_what_does_not_finish_is_handed_back(store: Path, abandoned: bool) -> None:
     """When the grace is over a job is pending again, which counts as nothing; the next start runs it."""

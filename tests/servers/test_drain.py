@@ -12,8 +12,9 @@ from asgipipe.servers.drain import HURRY, Drain
 class Lifecycle:
     """One request in flight, until it is released or abandoned."""
 
-    def __init__(self, *, ends_when_abandoned: bool = True) -> None:
+    def __init__(self, *, ends_when_abandoned: bool = True, jobs: int = 0) -> None:
         self.active = 1
+        self.jobs = jobs
         self.draining = False
         self.abandoned = False
         self._ends_when_abandoned = ends_when_abandoned
@@ -95,6 +96,21 @@ def test_what_outlives_the_timeout_is_cut(ends: bool) -> None:
         await told.told.wait()
         assert lifecycle.abandoned
         assert drain.cut
+
+    asyncio.run(run())
+
+
+def test_jobs_that_outlive_the_timeout_are_not_cut() -> None:
+    """A job is handed back at the end of the drain, so nothing was lost of it."""
+
+    async def run() -> None:
+        told, lifecycle = server(), Lifecycle(jobs=1)
+        drain = Drain([lifecycle], timeout=0.01)
+        drain.install()
+        signal.raise_signal(signal.SIGTERM)
+        await told.told.wait()
+        assert lifecycle.abandoned
+        assert not drain.cut
 
     asyncio.run(run())
 

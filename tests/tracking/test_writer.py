@@ -181,6 +181,26 @@ async def test_a_store_that_stays_away(caplog: pytest.LogCaptureFixture) -> None
 
 
 @on_a_loop
+async def test_a_second_life() -> None:
+    """A writer that was stopped in the middle of a write, because the store hung, writes again when it is started."""
+    store = Failing()
+    store.let_go.clear()
+    writer = writer_of(store)
+    writer.put(part(1))
+    await asyncio.sleep(0)
+    await writer.stop(0.01)
+    store.let_go.set()
+    writer.start()
+    waiter: Future[None] = Future()
+    writer.put(part(2, waiter=waiter))
+    async with asyncio.timeout(5):
+        await asyncio.wrap_future(waiter)
+    await writer.stop(5)
+    assert await store.count() == 1
+    await store.close()
+
+
+@on_a_loop
 async def test_after_the_stop(caplog: pytest.LogCaptureFixture) -> None:
     """What a thread that was left behind hands over after the stop opens nothing, and is counted."""
     store = Failing()
