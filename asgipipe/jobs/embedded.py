@@ -73,9 +73,14 @@ class EmbeddedQueue(BaseJobQueue):
             try:
                 wait = await self._look(consumer)
                 pause = _PAUSES[0]
-            except (UnavailableError, StorageFullError) as error:
+            except Exception as error:  # boundary: whatever it is, what waits must still be delivered
                 if pause == _PAUSES[0]:
-                    logger.warning("the job queue cannot reach the store, which is tried again: %s", error)
+                    ours = isinstance(error, UnavailableError | StorageFullError)
+                    logger.warning(
+                        "the job queue cannot reach the store, which is tried again: %s",
+                        error,
+                        exc_info=None if ours else error,
+                    )
                 self._due_here = True  # a claim may have been lost on its way back
                 wait, pause = pause, min(2 * pause, longest)
             if wait > 0 and not self._draining:

@@ -18,7 +18,7 @@ from asgipipe.jobs.jobs import BaseJobs, IdempotencyKey, Replay, Submission
 from asgipipe.jobs.neighbours import Neighbours
 from asgipipe.jobs.parameters import StoredParameters
 from asgipipe.jobs.queue import load_queue
-from asgipipe.jobs.records import Event, Job, JobOptions, JobPage, timestamp
+from asgipipe.jobs.records import Event, Job, JobOptions, JobPage
 from asgipipe.jobs.states import JobState
 from asgipipe.jobs.store import JobStore
 from asgipipe.jobs.upkeep import forget_old
@@ -26,6 +26,7 @@ from asgipipe.jobs.worker import Worker
 from asgipipe.pipelines.contract import Contract
 from asgipipe.settings import DeploymentSettings
 from asgipipe.stores.lazy import LazyDatabase
+from asgipipe.tracking.records import timestamp
 
 logger = logging.getLogger("asgipipe")
 

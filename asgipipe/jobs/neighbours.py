@@ -46,6 +46,7 @@ class Neighbours:
         self._longest = look
         self._owners: set[int] = set()
         self._looked_at = 0.0
+        self._failing = False
 
     async def watch(self) -> None:
         """Go on until it is cancelled."""
@@ -74,11 +75,18 @@ class Neighbours:
                 changed.clear()
                 self._looked_at = monotonic()
                 await self._look_at_store()
-            if self._owners and await self._take_over(await self._database.dead(self._owners)):
+            # After itself, too, while it runs nothing: the next job that a dead worker claims is taken from it.
+            if await self._take_over(await self._database.dead(self._owners | {self._worker.owner})):
                 changed.set()  # they may have left more than is taken over at once
         except (UnavailableError, StorageFullError) as error:
             logger.debug("other workers cannot be looked after now: %s", error)
             changed.set()
+        except Exception:  # boundary: whatever it is, the next look is needed all the more
+            if not self._failing:
+                logger.exception("other workers cannot be looked after, which is tried again")
+            self._failing = True
+        else:
+            self._failing = False
 
     async def _look_at_store(self) -> None:
         if self._worker.busy:
@@ -98,5 +106,6 @@ class Neighbours:
 
     async def _begin_anew(self) -> None:
         """Go on as another worker, since others believe that this one has died."""
+        number = await self._database.register()
         logger.warning("worker %d was declared dead; its jobs belong to others", self._worker.owner)
-        self._worker.disown(await self._database.register())
+        self._worker.disown(number)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
 
 from pydantic_core import from_json, to_json
 
 from asgipipe.jobs.states import JobState
+from asgipipe.tracking.records import timestamp
 
 PIPELINE_STARTED = "pipeline_started"
 RETRYING = "retrying"
@@ -166,11 +166,6 @@ class Event:
             object.__setattr__(self, "_open", written)
             return b"%b%b}" % (written, also)
         return b"%b%b}" % (self._open, also)
-
-
-def timestamp(seconds: float) -> str:
-    """Return a time as RFC 3339 in UTC, to the microsecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def canceled_message(reason: str | None) -> str:

@@ -29,6 +29,9 @@ async def forget_old(store: JobStore, retention: float | None, *, interval: floa
         except (UnavailableError, StorageFullError) as error:
             logger.debug("old jobs cannot be removed now: %s", error)
             pause = _about(interval)
+        except Exception:  # boundary: whatever it is, the store must not grow for ever
+            logger.exception("old jobs cannot be removed, which is tried again")
+            pause = _about(interval)
 
 
 async def _prune(store: JobStore, retention: float | None) -> int:

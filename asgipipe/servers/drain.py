@@ -48,7 +48,8 @@ class Drain:
     """One stop of the process, at most.
 
     `timeout` is in seconds. `cut` says whether a request was still answered when it was over, or when a second signal
-    came; jobs are handed back then, so they do not count. While the application is starting, `while_starting` is called instead of draining; set it to None when it has started.
+    came; jobs are handed back then, so they do not count. While the application is starting, `while_starting` is called
+    instead of draining; set it to None when it has started.
 
     In a `supervised` process, a worker, only SIGTERM drains: the parent forwards it, so the SIGINT that a terminal
     sends to every process of the command, and a second SIGTERM of a service manager that signals them all, mean nothing

@@ -1,8 +1,10 @@
 """What databases have in common whose operations are done in lanes: opening, closing, queueing, and forks."""
 
 import asyncio
+import logging
 import os
 from abc import abstractmethod
+from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
@@ -12,6 +14,11 @@ from asgipipe.stores.inbox import FutureTicket, Mailbox, WaiterTicket
 from asgipipe.stores.lane import Lane, closed
 
 T = TypeVar("T")
+
+logger = logging.getLogger("asgipipe")
+
+_CLOSING = 2.0
+"""Seconds that a database has for what it is doing when it is closed."""
 
 
 class Opened:
@@ -52,9 +59,10 @@ class Opened:
         """Do what is queued and end the threads; the writer's connection goes last, because SQLite's tidies up."""
         for lane in dict.fromkeys((self._reader, self._writer)):
             lane.inbox.close()
-            for end in lane.ends:
-                await asyncio.wrap_future(end)
-            lane.join()
+            if await ended(lane.ends):
+                lane.join()
+            else:
+                logger.warning("a database does not answer, and is left as it is")
 
     def _put(self, lane: Lane, operation: Operation[T]) -> "asyncio.Future[T]":
         loop = asyncio.get_running_loop()
@@ -64,6 +72,15 @@ class Opened:
         ticket = WaiterTicket(operation, mailbox)
         lane.inbox.put(ticket, urgent=True)
         return ticket.waiter
+
+
+async def ended(threads: "Iterable[Future[None]]") -> bool:
+    """Wait for the ends of threads, but not long: a database that stands still must not keep a process from ending."""
+    waiting = [asyncio.wrap_future(end) for end in threads]
+    if not waiting:
+        return True
+    _, late = await asyncio.wait(waiting, timeout=_CLOSING)
+    return not late
 
 
 _inherited: list[Opened] = []

@@ -59,7 +59,7 @@ class RecordedStep:
             "status": self.status,
             "attempt": self.attempt,
             "started_at": timestamp(self.started_at),
-            "execution_time": self.execution_time,
+            "execution_time": None if self.execution_time is None else round(self.execution_time, 6),
             "error": self.error,
         }
         return _object(head, {"outputs": self.outputs, "metadata": self.metadata})
@@ -139,7 +139,7 @@ class RecordedRun:
             "attempt": self.attempt,
             "started_at": timestamp(self.started_at),
             "completed_at": None if self.completed_at is None else timestamp(self.completed_at),
-            "execution_time": self.execution_time,
+            "execution_time": None if self.execution_time is None else round(self.execution_time, 6),
             "error": self.error,
         }
 

@@ -42,6 +42,7 @@ class Worker:
         self.database = cast(Database, self.store)
         self.draining = False
         self.fails = 0
+        self.error: Exception = UnavailableError("not now")
         self.due = 0
         self.next: float | None = None
         self.running = 0
@@ -67,7 +68,7 @@ class Worker:
     async def take(self) -> int:
         if self.fails:
             self.fails -= 1
-            raise UnavailableError("not now")
+            raise self.error
         self.asked_before_claim = self.asked
         count = min(self.room, self.due)
         self.due -= count
@@ -180,11 +181,12 @@ def test_it_looks_when_it_was_told_nothing() -> None:
     queue_test(body, look=0.05)
 
 
-def test_a_store_that_cannot_be_reached(caplog: pytest.LogCaptureFixture) -> None:
-    """It is asked again, less and less often, and the log says so once."""
+@pytest.mark.parametrize("error", [UnavailableError("not now"), RuntimeError("no such table")])
+def test_a_store_that_cannot_be_reached(caplog: pytest.LogCaptureFixture, error: Exception) -> None:
+    """It is asked again, less and less often, whatever it raises, and the log says so once."""
 
     async def body(queue: EmbeddedQueue, worker: Worker) -> None:
-        worker.fails, worker.due = 2, 1
+        worker.fails, worker.due, worker.error = 2, 1, error
         queue.pending(0.0)
         await until(lambda: worker.running == 1)
 

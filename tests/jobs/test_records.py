@@ -4,9 +4,10 @@ from datetime import datetime
 
 import pytest
 
-from asgipipe.jobs.records import Event, JobOptions, canceled_message, timestamp
+from asgipipe.jobs.records import Event, JobOptions, canceled_message
 from asgipipe.jobs.states import JobState
 from asgipipe.testing.jobstores import BEGINNING, pending_job
+from asgipipe.tracking.records import timestamp
 
 MEMBERS = [
     "job_id",

@@ -1,6 +1,5 @@
 """What goes on all the time: hearing of the commits of others, and saying that the workers of this process live."""
 
-import asyncio
 import logging
 import selectors
 import socket
@@ -11,6 +10,7 @@ from concurrent.futures import Future
 
 from psycopg import Notify
 
+from asgipipe.stores.laned import ended
 from asgipipe.stores.postgresql import liveness, tables
 from asgipipe.stores.postgresql.connection import Connection
 from asgipipe.stores.postgresql.link import Link
@@ -70,8 +70,8 @@ class Attendant:
             if self._bell is None:
                 return
             self._bell.ring()
-        await asyncio.wrap_future(self._end)
-        self._thread.join()
+        if await ended([self._end]):
+            self._thread.join()
 
     def _start(self) -> None:
         if self._bell is None and not self._closing:
