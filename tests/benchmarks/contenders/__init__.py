@@ -84,8 +84,8 @@ class Contender:
             return app
         from asgipipe import asgi
 
-        runner = {"deployment_app_runner_flavor": self.runner}
-        return asgi(found, {"auth_key": workload.AUTH_KEY, **runner, **self.settings, **settings})
+        base = {"auth_key": workload.AUTH_KEY, "deployment_app_runner_flavor": self.runner, "store_url": "memory:"}
+        return asgi(found, {**base, **self.settings, **settings})
 
 
 def _by_name(*contenders: Contender) -> dict[str, Contender]:
