@@ -95,11 +95,11 @@ class BaseJobs(ABC):
         """
 
     @abstractmethod
-    async def answer(self, key: IdempotencyKey, status: int, body: bytes) -> None:
+    async def answer(self, key: IdempotencyKey, run_id: str, status: int, body: bytes) -> None:
         """Keep the answer of the sync run that took the key."""
 
     @abstractmethod
-    async def release(self, key: IdempotencyKey) -> None:
+    async def release(self, key: IdempotencyKey, run_id: str) -> None:
         """Give a key back that was taken for a request which was refused in the end."""
 
     # Life

@@ -124,23 +124,23 @@ def held_key(transaction: Transaction, deployment: str, key: IdempotencyKey) -> 
 
 
 def answer(
-    transaction: Transaction, deployment: str, key: IdempotencyKey, *, owner: int, status: int, body: bytes
+    transaction: Transaction, deployment: str, key: IdempotencyKey, run_id: str, *, status: int, body: bytes
 ) -> None:
     """Keep the answer, unless the key is somebody else's by now."""
     transaction.change(
-        f"UPDATE idempotency_keys SET status = ?, body = ? {_WHERE} AND owner = ? AND status IS NULL",  # noqa: S608  # constants
+        f"UPDATE idempotency_keys SET status = ?, body = ? {_WHERE} AND run_id = ? AND status IS NULL",  # noqa: S608  # constants
         status,
         body,
         *_place(deployment, key),
-        owner,
+        run_id,
     )
 
 
-def release(transaction: Transaction, deployment: str, key: IdempotencyKey, owner: int) -> None:
+def release(transaction: Transaction, deployment: str, key: IdempotencyKey, run_id: str) -> None:
     transaction.change(
-        f"DELETE FROM idempotency_keys {_WHERE} AND owner = ? AND status IS NULL",  # noqa: S608  # constants
+        f"DELETE FROM idempotency_keys {_WHERE} AND run_id = ? AND status IS NULL",  # noqa: S608  # constants
         *_place(deployment, key),
-        owner,
+        run_id,
     )
 
 

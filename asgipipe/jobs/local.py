@@ -25,6 +25,7 @@ from asgipipe.jobs.upkeep import forget_old
 from asgipipe.jobs.worker import Worker
 from asgipipe.pipelines.contract import Contract
 from asgipipe.settings import DeploymentSettings
+from asgipipe.stores.database import Database
 from asgipipe.stores.lazy import LazyDatabase
 from asgipipe.tracking.records import timestamp
 
@@ -189,13 +190,13 @@ class Jobs(BaseJobs):
         there = await self._there()
         return await there.store.reserve(key, run_id, owner=there.owner, ttl=self._settings.idempotency_ttl)
 
-    async def answer(self, key: IdempotencyKey, status: int, body: bytes) -> None:
+    async def answer(self, key: IdempotencyKey, run_id: str, status: int, body: bytes) -> None:
         there = await self._there()
-        await there.store.answer(key, owner=there.owner, status=status, body=body)
+        await there.store.answer(key, run_id, status=status, body=body)
 
-    async def release(self, key: IdempotencyKey) -> None:
+    async def release(self, key: IdempotencyKey, run_id: str) -> None:
         there = await self._there()
-        await there.store.release(key, owner=there.owner)
+        await there.store.release(key, run_id)
 
     # Life
 
@@ -304,6 +305,11 @@ class Jobs(BaseJobs):
             await self._queue.stop()
             raise
         there.tasks.append(_background(forget_old(store, settings.job_retention), "upkeep"))
+        if there.worker is None:
+            there.tasks.append(_background(_stay_known(there, database), "known"))
+        elif self._draining:  # since a moment: the queue began while nothing was open yet
+            there.worker.drain()
+            await self._queue.drain()
         self._open = there
         return there
 
@@ -364,6 +370,18 @@ class Jobs(BaseJobs):
             except StoreError as error:
                 logger.error("no jobs are run: %s", error)
                 return
+
+
+async def _stay_known(there: _Open, database: Database) -> None:
+    """Take a new number when the old one was declared dead: what a dead process reserves, others may take.
+
+    Where jobs run, `Neighbours` sees to that.
+    """
+    while True:
+        await asyncio.sleep(_LOOK)
+        with contextlib.suppress(UnavailableError, StorageFullError):
+            if await database.dead({there.number}):
+                there.number = await database.register()
 
 
 def _background(work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":

@@ -347,15 +347,15 @@ class JobStore:
         held = await self._unless_held(operation)
         return None if held is None else held.replay(key.fingerprint)
 
-    async def answer(self, key: IdempotencyKey, *, owner: int, status: int, body: bytes) -> None:
-        """Keep the answer of the sync run for which `owner` took the key, unless it is somebody else's by now."""
+    async def answer(self, key: IdempotencyKey, run_id: str, *, status: int, body: bytes) -> None:
+        """Keep the answer of the sync run that took the key, unless it is another one's by now."""
         await self._database.write(
-            lambda transaction: keys.answer(transaction, self.deployment, key, owner=owner, status=status, body=body)
+            lambda transaction: keys.answer(transaction, self.deployment, key, run_id, status=status, body=body)
         )
 
-    async def release(self, key: IdempotencyKey, *, owner: int) -> None:
-        """Give back a key that `owner` took and has no answer to."""
-        await self._database.write(lambda transaction: keys.release(transaction, self.deployment, key, owner))
+    async def release(self, key: IdempotencyKey, run_id: str) -> None:
+        """Give back a key that a sync run took and has no answer for."""
+        await self._database.write(lambda transaction: keys.release(transaction, self.deployment, key, run_id))
 
     async def _unless_held(self, operation: Callable[[Collection[int], Transaction], T | HeldKey]) -> T | HeldKey:
         """Do an operation that needs a key; what the dead hold of keys is no obstacle."""

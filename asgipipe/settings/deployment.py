@@ -168,6 +168,7 @@ class DeploymentSettings(Section):
 
     store_url: StoreURL | None = Field(
         default=None,
+        repr=False,  # it may hold a password
         description="Where jobs and recorded runs are kept: an SQLite file, postgresql://user@host/name, or "
         "memory: for tests. Null is .asgipipe/store.db in the working directory, made when it is first needed.",
     )

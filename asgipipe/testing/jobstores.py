@@ -619,11 +619,11 @@ class JobStoreConformance:
         with pytest.raises(ValidationError):
             stage.run(reserve(replace(KEY, fingerprint="another"), "run-2", owner=owner, ttl=DAY))
         stage.clock.now -= 2 * DAY
-        stage.run(stage.store.answer(KEY, owner=owner, status=500, body=b'{"success":false}'))
+        stage.run(stage.store.answer(KEY, "run-1", status=500, body=b'{"success":false}'))
         answered = Replay("run-1", 500, b'{"success":false}')
         assert stage.run(reserve(KEY, "run-2", owner=owner, ttl=DAY)) == answered
-        stage.run(stage.store.release(KEY, owner=owner))
-        stage.run(stage.store.answer(KEY, owner=owner, status=200, body=b"late"))
+        stage.run(stage.store.release(KEY, "run-1"))
+        stage.run(stage.store.answer(KEY, "run-1", status=200, body=b"late"))
         assert stage.run(reserve(KEY, "run-2", owner=owner, ttl=DAY)) == answered
         stage.clock.now += DAY
         assert stage.run(reserve(KEY, "run-3", owner=owner, ttl=DAY)) is None
@@ -632,7 +632,7 @@ class JobStoreConformance:
         """A request that was refused in the end leaves its key to the next one."""
         owner = stage.run(stage.database.register())
         stage.run(stage.store.reserve(KEY, "run-1", owner=owner, ttl=DAY))
-        stage.run(stage.store.release(KEY, owner=owner))
+        stage.run(stage.store.release(KEY, "run-1"))
         assert stage.run(stage.store.reserve(KEY, "run-2", owner=owner, ttl=DAY)) is None
 
     def test_a_key_of_a_dead_worker_is_free(self, stage: Stage) -> None:
@@ -641,8 +641,8 @@ class JobStoreConformance:
         stage.run(stage.store.reserve(KEY, "run-1", owner=OWNER, ttl=DAY))
         assert stage.run(stage.store.owners()) == {OWNER}
         assert stage.run(stage.store.reserve(KEY, "run-2", owner=owner, ttl=DAY)) is None
-        stage.run(stage.store.answer(KEY, owner=OWNER, status=200, body=b"late"))
-        stage.run(stage.store.release(KEY, owner=OWNER))
+        stage.run(stage.store.answer(KEY, "run-1", status=200, body=b"late"))
+        stage.run(stage.store.release(KEY, "run-1"))
         with pytest.raises(ConflictError):
             stage.run(stage.store.reserve(KEY, "run-3", owner=owner, ttl=DAY))
 
@@ -651,7 +651,7 @@ class JobStoreConformance:
         answered = replace(KEY, key="answered")
         for key in (KEY, answered):
             stage.run(stage.store.reserve(key, "run-1", owner=OWNER, ttl=DAY))
-        stage.run(stage.store.answer(answered, owner=OWNER, status=200, body=b"{}"))
+        stage.run(stage.store.answer(answered, "run-1", status=200, body=b"{}"))
         assert stage.run(stage.store.take_over({OWNER}, envelope)) == []
         assert stage.run(stage.store.owners()) == set()
         assert stage.run(stage.store.reserve(answered, "run-2", owner=OTHER, ttl=DAY)) == Replay("run-1", 200, b"{}")
@@ -709,7 +709,7 @@ class JobStoreConformance:
         stage.run(stage.store.reserve(KEY, "run-1", owner=OWNER, ttl=DAY))
         stage.clock.now += 2 * DAY
         assert self._prune(stage, jobs_before=None, limit=100) == []
-        stage.run(stage.store.answer(KEY, owner=OWNER, status=200, body=b"{}"))
+        stage.run(stage.store.answer(KEY, "run-1", status=200, body=b"{}"))
         assert self._prune(stage, jobs_before=None, limit=100) == [1]
 
     @staticmethod

@@ -125,10 +125,10 @@ class HeldJobs(BaseJobs):
     async def reserve(self, key: IdempotencyKey, run_id: str) -> Replay | None:
         return None
 
-    async def answer(self, key: IdempotencyKey, status: int, body: bytes) -> None:
+    async def answer(self, key: IdempotencyKey, run_id: str, status: int, body: bytes) -> None:
         return
 
-    async def release(self, key: IdempotencyKey) -> None:
+    async def release(self, key: IdempotencyKey, run_id: str) -> None:
         return
 
     async def start(self) -> None:

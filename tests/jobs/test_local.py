@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -475,9 +475,9 @@ def test_a_key_of_a_sync_run(store: Path) -> None:
             assert await jobs.reserve(KEY, "run-1") is None
             with pytest.raises(ConflictError):
                 await jobs.reserve(KEY, "run-2")
-            await jobs.release(KEY)
+            await jobs.release(KEY, "run-1")
             assert await jobs.reserve(KEY, "run-2") is None
-            await jobs.answer(KEY, 200, b"{}")
+            await jobs.answer(KEY, "run-2", 200, b"{}")
             assert await jobs.reserve(KEY, "run-3") == Replay("run-2", 200, b"{}")
 
     asyncio.run(main())
@@ -606,6 +606,25 @@ def test_a_replica_that_runs_no_jobs(store: Path) -> None:
             await stack.enter_async_context(working(double, store))
             assert [event.type for event in await following] == ["pipeline_started", "pipeline_completed"]
             assert outputs_of(await found(front.service.jobs, accepted.id)) == {"output": 42}
+
+    asyncio.run(main())
+
+
+def test_a_replica_that_was_declared_dead(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that runs no jobs goes on as another worker, so that nobody else may take the keys that it reserves."""
+
+    async def main() -> None:
+        async with working(double, store, run_jobs=False) as front:
+            await submitted(front)
+            database = front.service.store.database
+            usual, numbers = database.dead, set[int]()
+
+            async def dead(workers: Collection[int]) -> set[int]:
+                numbers.update(workers)
+                return {number for number in workers if number == min(numbers)} | await usual(workers)
+
+            monkeypatch.setattr(database, "dead", dead)
+            await until(lambda: len(numbers) == 2)
 
     asyncio.run(main())
 

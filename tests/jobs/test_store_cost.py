@@ -110,7 +110,7 @@ async def use(store: JobStore, spend: Callable[[str, Awaitable[T]], Awaitable[T]
     await spend("page", store.page(JobState.PENDING, 10, None))
     key = IdempotencyKey("another", "alice", "a request")
     await spend("reserve", store.reserve(key, "run", owner=OWNER, ttl=DAY))
-    await spend("answer", store.answer(key, owner=OWNER, status=200, body=b"{}"))
+    await spend("answer", store.answer(key, "run", status=200, body=b"{}"))
     await spend("prune", store.prune(jobs_before=0.0, keys_before=0.0, limit=100))
 
 

@@ -2,15 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from asgipipe.errors import ConflictError, HTTPError
+from asgipipe.errors import ConflictError, StorageFullError, UnavailableError
 from asgipipe.http.background import Background
 from asgipipe.jobs.jobs import BaseJobs, IdempotencyKey, Replay
 from asgipipe.service.deployment import BaseDeploymentService
 
 logger = logging.getLogger("asgipipe")
+
+_PAUSES = (0.1, 10.0)
+"""Seconds before the second and, at most, each later attempt to tell the store what became of a key."""
+_ATTEMPTS = 65
+"""Ten minutes, in all."""
 
 Answer = tuple[int, bytes]
 """Status and body."""
@@ -19,26 +25,38 @@ Answer = tuple[int, bytes]
 class Reservation:
     """A key that is taken by this request; or, with a `replay`, the answer that it has had."""
 
-    def __init__(self, jobs: BaseJobs, key: IdempotencyKey, replay: Answer | None) -> None:
-        self._jobs = jobs
-        self._key = key
+    def __init__(self, held: "_Held", background: Background, replay: Answer | None) -> None:
+        self._held = held
+        self._background = background
         self.replay = replay
         self.kept = replay is not None
 
     async def keep(self, status: int, body: bytes) -> None:
         """Keep the answer, also when the request is cancelled meanwhile.
 
-        The run has happened: if its answer cannot be kept, the client gets it all the same, and the key stays taken for
-        as long as this process lives or the key does, which is better than to run it twice.
+        The run has happened: while its answer cannot be kept, the client gets it all the same, and the key stays taken,
+        which is better than to run it twice.
         """
         self.kept = True
-        await asyncio.shield(self._keep(status, body))
-
-    async def _keep(self, status: int, body: bytes) -> None:
         try:
-            await self._jobs.answer(self._key, status, body)
-        except HTTPError as error:
-            logger.error("the answer of an Idempotency-Key could not be kept: %s", error.detail)
+            await asyncio.shield(self._held.answer(status, body))
+        except (UnavailableError, StorageFullError):
+            self._background.begin(_insist(lambda: self._held.answer(status, body)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A key that one run has taken, or may have."""
+
+    jobs: BaseJobs
+    key: IdempotencyKey
+    run_id: str
+
+    async def answer(self, status: int, body: bytes) -> None:
+        await self.jobs.answer(self.key, self.run_id, status, body)
+
+    async def release(self) -> None:
+        await self.jobs.release(self.key, self.run_id)
 
 
 class Reservations:
@@ -52,26 +70,43 @@ class Reservations:
 
         Raises ConflictError while another request has it, and ValidationError when it was used with another body.
         """
-        jobs = self._service.jobs
-        taking = asyncio.ensure_future(jobs.reserve(key, run_id))
+        held = _Held(self._service.jobs, key, run_id)
+        taking = asyncio.ensure_future(held.jobs.reserve(key, run_id))
         try:
             replay = await asyncio.shield(taking)
         except asyncio.CancelledError:
-            self._background.begin(_undo(jobs, key, taking))
+            self._background.begin(_undo(held, taking))
             raise
-        reservation = Reservation(jobs, key, None if replay is None else _answer_in(replay))
+        except UnavailableError:  # it may have been taken: nobody knows the outcome of a commit that was not answered
+            self._background.begin(_insist(held.release))
+            raise
+        reservation = Reservation(held, self._background, None if replay is None else _answer_in(replay))
         try:
             yield reservation
         finally:
             if not reservation.kept:
                 # The request itself may be ending by a cancellation: it cannot wait for anything.
-                self._background.begin(jobs.release(key))
+                self._background.begin(_insist(held.release))
 
 
-async def _undo(jobs: BaseJobs, key: IdempotencyKey, taking: "asyncio.Future[Replay | None]") -> None:
+async def _undo(held: _Held, taking: "asyncio.Future[Replay | None]") -> None:
     """Give a key back that was being taken when the request was cancelled."""
     if await taking is None:
-        await jobs.release(key)
+        await _insist(held.release)
+
+
+async def _insist(change: Callable[[], Awaitable[None]]) -> None:
+    """Make a change in the store, again and again until it can be made; for ten minutes at most."""
+    pause, longest = _PAUSES
+    for _ in range(_ATTEMPTS):
+        try:
+            await change()
+        except (UnavailableError, StorageFullError):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+        else:
+            return
+    logger.error("an Idempotency-Key stays taken until this process ends: the store did not take what became of it")
 
 
 def _answer_in(replay: Replay) -> Answer:

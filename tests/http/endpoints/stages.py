@@ -51,13 +51,13 @@ class KeyedJobs(HeldJobs):
         self.keys[key.caller, key.key] = key.fingerprint, Replay(run_id, None, None)
         return None
 
-    async def answer(self, key: IdempotencyKey, status: int, body: bytes) -> None:
+    async def answer(self, key: IdempotencyKey, run_id: str, status: int, body: bytes) -> None:
         if self.refusal is not None:
             raise self.refusal
         fingerprint, replay = self.keys[key.caller, key.key]
         self.keys[key.caller, key.key] = fingerprint, Replay(replay.run_id, status, body)
 
-    async def release(self, key: IdempotencyKey) -> None:
+    async def release(self, key: IdempotencyKey, run_id: str) -> None:
         self.keys.pop((key.caller, key.key), None)
 
 

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from asgipipe.errors import UnavailableError
+from asgipipe.jobs.jobs import IdempotencyKey, Replay
 from tests.http.endpoints.stages import Stage, on_stage
 from tests.http.wire import Ask, invoke, until
 
@@ -125,16 +126,40 @@ def test_a_key_that_cannot_be_taken() -> None:
     on_stage(scene)
 
 
-def test_an_answer_that_cannot_be_kept(caplog: pytest.LogCaptureFixture) -> None:
-    """The run has happened, so the client gets its answer; the log says what is missing."""
+def test_an_answer_that_cannot_be_kept_at_once() -> None:
+    """The run has happened, so the client gets its answer; the key has it as soon as the store is there again."""
 
     async def scene(stage: Stage) -> None:
-        async def fail(*_: object) -> None:
-            raise UnavailableError("The store cannot be reached.")
+        usual, failures = stage.jobs.answer, iter((True, True))
+
+        async def fail(key: IdempotencyKey, run_id: str, status: int, body: bytes) -> None:
+            if next(failures, False):
+                raise UnavailableError("The store cannot be reached.")
+            await usual(key, run_id, status, body)
 
         stage.jobs.answer = fail  # type: ignore[method-assign]
-        assert (await stage.ask(keyed())).status == 200
-        assert len(stage.jobs.keys) == 1
+        answer = await stage.ask(keyed())
+        assert answer.status == 200
+        await until(lambda: [replay.status for _, replay in stage.jobs.keys.values()] == [200])
+        assert (await stage.ask(keyed())).body == answer.body
 
     on_stage(scene)
-    assert "the answer of an Idempotency-Key could not be kept: The store cannot be reached." in caplog.text
+
+
+def test_a_key_whose_taking_has_no_known_outcome_is_given_back() -> None:
+    """When the store breaks off while a key is taken, the request is refused and the next one may have the key."""
+
+    async def scene(stage: Stage) -> None:
+        usual = stage.jobs.reserve
+
+        async def break_off(key: IdempotencyKey, run_id: str) -> Replay | None:
+            await usual(key, run_id)
+            stage.jobs.reserve = usual  # type: ignore[method-assign]
+            raise UnavailableError("The store cannot be reached.")
+
+        stage.jobs.reserve = break_off  # type: ignore[method-assign]
+        assert (await stage.ask(keyed())).status == 503
+        await until(lambda: not stage.jobs.keys)
+        assert (await stage.ask(keyed())).status == 200
+
+    on_stage(scene)
