@@ -48,7 +48,7 @@ class Manner:
 
 def is_plain(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
     """Tell whether a request can only want a run that is waited for, without parsing anything."""
-    return not scope["query_string"] and headers.get(b"accept") in _USUAL and b"prefer" not in headers
+    return not scope["query_string"] and b"prefer" not in headers and headers.get(b"accept") in _USUAL
 
 
 def manner_of(scope: Scope) -> Manner:
