@@ -174,7 +174,9 @@ class Step(Generic[P, R_co]):
         if self._is_async:
             # No cast() here and in _execute: it is a call, and `Awaitable[object]` makes an object, on every step.
             if self._plain_async and not run.inline and _get_running_loop() is not None:
-                return self._execution(run, args, kwargs)  # type: ignore[return-value]  # R_co is its coroutine
+                if run.observer is None:
+                    return self._execute(run, args, kwargs)  # type: ignore[return-value]  # R_co is its coroutine
+                return self._observe(run, args, kwargs)  # type: ignore[return-value]  # see above
             return cast(R_co, self._call_async(run, args, kwargs))
         return cast(R_co, self._call_sync(run, args, kwargs))
 
