@@ -57,8 +57,10 @@ LAZY = {"click", "django", "fastapi", "flask", "prometheus_client", "quart", "st
 
 # What may be missing, by the package or module that cannot be imported without it.
 NEEDS = {
+    "asgipipe.jobs.postgres": "pgqueuer",
     "asgipipe.servers.gunicorn": "gunicorn",
     "asgipipe.servers.gunicorn_settings": "gunicorn",
+    "asgipipe.stores.postgresql": "psycopg",
     "asgipipe.testing.worker": "uvicorn_worker",
     "asgipipe_django": "django",
     "asgipipe_fastapi": "fastapi",

@@ -13,6 +13,7 @@ from asgipipe.jobs.records import Job
 from asgipipe.jobs.states import JobState
 from tests.conftest import Serve, Server
 from tests.jobs.submitting import PATIENCE, ended, events_of, found, outputs_of, submitted, working
+from tests.servers.command import needs_gunicorn
 
 AGENT = """
 import asyncio, os, time
@@ -171,13 +172,14 @@ def test_a_stop_lets_jobs_finish(site: Site) -> None:
 @pytest.mark.parametrize(
     ("options", "settings"),
     [
-        (("--workers", "2"), {}),
-        (
+        pytest.param(("--workers", "2"), {}, id="uvicorn"),
+        pytest.param(
             ("--workers", "2", "--server", "gunicorn"),
             {"ASGIPIPE_GUNICORN_KWARGS": '{"preload_app": true}'},
+            id="gunicorn-preload",
+            marks=needs_gunicorn,
         ),
     ],
-    ids=["uvicorn", "gunicorn-preload"],
 )
 def test_several_workers(site: Site, options: tuple[str, ...], settings: dict[str, str]) -> None:
     """All worker processes run jobs of the one store, each job once; a reload in between loses none."""
