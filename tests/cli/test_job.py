@@ -547,11 +547,19 @@ def submit(origin: str, **parameters: object) -> str:
     return str(answer.json()["job_id"])
 
 
+IN_FOREGROUND = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells take from what they start in the background
+sys.argv[0] = "asgipipe"
+runpy.run_module("asgipipe", run_name="__main__", alter_sys=True)
+"""
+
+
 @contextlib.contextmanager
 def following(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """`asgipipe job follow` in a process of its own, with stdout and stderr apart."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "asgipipe", "job", "follow", *arguments],
+        [sys.executable, "-c", IN_FOREGROUND, "job", "follow", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,

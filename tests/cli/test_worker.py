@@ -139,7 +139,7 @@ def test_it_hands_back_what_it_cannot_finish(folder: Path) -> None:
             with worker(folder, "--workers", 2, "--drain-timeout", 0.2) as running:
                 job_id = (await submitted(deployment, {"gate": "never"})).id
                 await asyncio.to_thread(begun, folder)
-                assert await asyncio.to_thread(running.stop) == 1
+                assert await asyncio.to_thread(running.stop) == 0
             job = await found(deployment.service.jobs, job_id)
             assert (job.state, job.losses, job.failures) == (JobState.PENDING, 0, 0)
 
@@ -157,7 +157,7 @@ def test_a_second_signal(folder: Path) -> None:
                 running.signal(signal.SIGINT)
                 await asyncio.to_thread(running.until_says, "draining")
                 running.signal(signal.SIGINT)
-                assert await asyncio.to_thread(running.status) == 1
+                assert await asyncio.to_thread(running.status) == 0
             assert await states(deployment, [job_id]) == [JobState.PENDING]
 
     asyncio.run(main())

@@ -183,9 +183,9 @@ class Site:
         """Return which process has had each effect of a run."""
         return [int(process) for each, _, process in noted_in(self.folder) if each == job_id]
 
-    def until_noted(self, job_id: str, effect: str, times: int = 1) -> None:
+    def until_noted(self, job_id: str, effect: str, times: int = 1, patience: float = PATIENCE) -> None:
         """Wait until a run has had an effect so many times, in whichever server."""
-        until(lambda: self.running() and self.effects(job_id)[effect] >= times, f"{effect!r} of {job_id}")
+        until(lambda: self.running() and self.effects(job_id)[effect] >= times, f"{effect!r} of {job_id}", patience)
 
     def open(self, gate: str) -> None:
         (self.folder / gate).touch()
