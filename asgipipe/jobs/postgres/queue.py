@@ -52,7 +52,7 @@ class PostgresQueue(BaseJobQueue):
         *,
         lease: float = 10.0,
         look: float = 5.0,
-        sweep: float = 60.0,
+        sweep: float = 10.0,
         clock: Callable[[], float] = time.time,
         **options: object,
     ) -> None:
