@@ -1,6 +1,7 @@
 """The built-in endpoints of a deployment, as rows of its table."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 from asgipipe.http import job_operations, operations, run_operations
 from asgipipe.http.docs import docs_endpoints
@@ -71,7 +72,7 @@ class BuiltIn:
         return [*fixed, *self._job_rows(), *self._run_rows()]
 
     def _job_rows(self) -> Iterator[Endpoint]:
-        service, schemas = self._service, self._schemas()
+        service, schemas = self._service, self._schemas
         if "jobs" in self.paths:
             one, job = "/{job_id}", job_operations
             yield self._row("jobs", "GET", JobsEndpoint(service), job.jobs_operation(schemas))
@@ -140,7 +141,6 @@ class BuiltIn:
             acceptance,
             max_body_size=settings.max_request_body_size,
             receive_timeout=settings.receive_timeout,
-            error_messages=settings.error_messages,
             cancel_on_disconnect=settings.on_disconnect == "cancel",
         )
 
@@ -154,6 +154,7 @@ class BuiltIn:
             cancel_on_disconnect=settings.on_disconnect != "continue",
         )
 
+    @cached_property
     def _schemas(self) -> operations.PipelineSchemas:
         contract = self._service.pipeline.contract
         return operations.PipelineSchemas(
@@ -169,7 +170,7 @@ class BuiltIn:
         return operations.invoke_operation(
             summary=summary or f"Run {pipeline.name}",
             description=description.strip(),
-            schemas=self._schemas(),
+            schemas=self._schemas,
             required=pipeline.contract.required,
         )
 

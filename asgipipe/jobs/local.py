@@ -115,33 +115,16 @@ class Jobs(BaseJobs):
             retries=settings.job_retries if given[1] is None else given[1],
             capture=submission.capture,
         )
-        return Job(
+        return Job.pending(
             id=uuid7(),
             deployment=self._deployment,
             pipeline=name,
             run_name=submission.run_name or f"{name}-{timestamp(now)}",
-            state=JobState.PENDING,
             priority=submission.priority,
             due_at=now + submission.delay,
             created_at=now,
-            started_at=None,
-            completed_at=None,
-            execution_time=None,
-            attempt=0,
-            losses=0,
-            failures=0,
-            owner=None,
             parameters=self._parameters.dump(submission.parameters),
             options=options.dump(),
-            first_event=1,
-            last_event=0,
-            progress=None,
-            result=None,
-            error=None,
-            error_code=None,
-            cancel_requested=False,
-            canceled_by=None,
-            cancel_reason=None,
         )
 
     async def get(self, job_id: str) -> Job | None:

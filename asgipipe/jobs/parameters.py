@@ -1,7 +1,7 @@
 """The parameters of a job, as they wait in the store."""
 
 import pydantic
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from asgipipe.errors import ValidationError
 from asgipipe.pipelines.contract import Contract
@@ -12,7 +12,7 @@ class StoredParameters:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
-        adapter: TypeAdapter[object] = TypeAdapter(contract.parameters_type)
+        adapter = contract.parameters_adapter
         self._validate = adapter.validator.validate_json
         self._serialise = adapter.serializer.to_json
 

@@ -58,6 +58,50 @@ class Job:
     canceled_by: str | None
     cancel_reason: str | None
 
+    @classmethod
+    def pending(
+        cls,
+        *,
+        id: str,
+        deployment: str,
+        pipeline: str,
+        run_name: str,
+        parameters: bytes,
+        options: bytes,
+        created_at: float,
+        due_at: float,
+        priority: int = 0,
+    ) -> "Job":
+        """Return a job as it is when it is accepted: nothing has happened yet."""
+        return cls(
+            id=id,
+            deployment=deployment,
+            pipeline=pipeline,
+            run_name=run_name,
+            state=JobState.PENDING,
+            priority=priority,
+            due_at=due_at,
+            created_at=created_at,
+            started_at=None,
+            completed_at=None,
+            execution_time=None,
+            attempt=0,
+            losses=0,
+            failures=0,
+            owner=None,
+            parameters=parameters,
+            options=options,
+            first_event=1,
+            last_event=0,
+            progress=None,
+            result=None,
+            error=None,
+            error_code=None,
+            cancel_requested=False,
+            canceled_by=None,
+            cancel_reason=None,
+        )
+
     def as_json(self) -> bytes:
         """Return the job as the HTTP contract has it."""
         return b"".join(

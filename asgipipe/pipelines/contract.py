@@ -79,7 +79,7 @@ class Contract:
             self.required = any(parameter.required for parameter in parameters)
             self.parameters_type = _parameters_type(name, parameters)
         self.from_model = input_model is not None
-        inputs = _adapter(self.parameters_type, f"pipeline {name!r}: input model")
+        inputs = self.parameters_adapter = _adapter(self.parameters_type, f"pipeline {name!r}: input model")
         self.input_schema = _json_schema(inputs, "validation", f"pipeline {name!r}: parameters")
         self.may_hold_infinity = not types_in(inputs.core_schema) <= _FINITE_TYPES
         self.dump_parameters = dump_anything if self.from_model else _dump(inputs)

@@ -45,33 +45,15 @@ class Clock:
 
 def pending_job(deployment: str = "d", *, now: float = BEGINNING, max_attempts: int = 3, **changes: object) -> Job:
     """Return a job as it is when it is submitted."""
-    job = Job(
+    job = Job.pending(
         id=uuid7(),
         deployment=deployment,
         pipeline="weather",
         run_name="a run",
-        state=JobState.PENDING,
-        priority=0,
         due_at=now,
         created_at=now,
-        started_at=None,
-        completed_at=None,
-        execution_time=None,
-        attempt=0,
-        losses=0,
-        failures=0,
-        owner=None,
         parameters=b'{"city":"Oslo"}',
         options=JobOptions(max_attempts=max_attempts).dump(),
-        first_event=1,
-        last_event=0,
-        progress=None,
-        result=None,
-        error=None,
-        error_code=None,
-        cancel_requested=False,
-        canceled_by=None,
-        cancel_reason=None,
     )
     return replace(job, **changes)  # type: ignore[arg-type]  # as the caller says
 

@@ -13,33 +13,16 @@ from asgipipe.jobs.states import JobState
 
 
 def job_of(job_id: str, submission: Submission) -> Job:
-    return Job(
+    return Job.pending(
         id=job_id,
         deployment="d",
         pipeline="p",
         run_name=submission.run_name or "r",
-        state=JobState.PENDING,
         priority=submission.priority,
         due_at=0.0,
         created_at=0.0,
-        started_at=None,
-        completed_at=None,
-        execution_time=None,
-        attempt=0,
-        losses=0,
-        failures=0,
-        owner=None,
         parameters=json.dumps(submission.parameters).encode(),
         options=b"{}",
-        first_event=1,
-        last_event=0,
-        progress=None,
-        result=None,
-        error=None,
-        error_code=None,
-        cancel_requested=False,
-        canceled_by=None,
-        cancel_reason=None,
     )
 
 

@@ -8,7 +8,6 @@ from time import time
 from asgipipe.identifiers import uuid7
 from asgipipe.jobs.hub import Hub
 from asgipipe.jobs.records import Event, Job
-from asgipipe.jobs.states import JobState
 from asgipipe.jobs.store import JobStore
 from asgipipe.stores.database import Database
 from asgipipe.stores.registry import database
@@ -28,33 +27,15 @@ class Bench:
     async def submitted(self) -> Job:
         job_id = uuid7()
         now = time()
-        job = Job(
+        job = Job.pending(
             id=job_id,
             deployment=DEPLOYMENT,
             pipeline="target",
             run_name="run",
-            state=JobState.PENDING,
-            priority=0,
             due_at=now,
             created_at=now,
-            started_at=None,
-            completed_at=None,
-            execution_time=None,
-            attempt=0,
-            losses=0,
-            failures=0,
-            owner=None,
             parameters=b"{}",
             options=b"{}",
-            first_event=1,
-            last_event=0,
-            progress=None,
-            result=None,
-            error=None,
-            error_code=None,
-            cancel_requested=False,
-            canceled_by=None,
-            cancel_reason=None,
         )
         inserted = await self.store.insert(job, limit=1000, key=None, ttl=60.0)
         assert isinstance(inserted, Job)

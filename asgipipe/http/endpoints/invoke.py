@@ -24,7 +24,6 @@ from asgipipe.jobs.jobs import IdempotencyKey, Submission
 from asgipipe.pipelines.context import Run, Status
 from asgipipe.pipelines.contract import Contract
 from asgipipe.service.deployment import BaseDeploymentService
-from asgipipe.service.envelope import EnvelopeWriter
 from asgipipe.settings.override import override_type
 
 _FAILED = {Status.FAILED: 500, Status.TIMED_OUT: 504}
@@ -50,7 +49,7 @@ class InvokeBody:
         adapter = TypeAdapter(body)
         self._validate = adapter.validator.validate_json
         self._validate_large = BodyValidator(adapter).validate
-        self._validate_parameters = TypeAdapter(contract.parameters_type).validator.validate_json
+        self._validate_parameters = contract.parameters_adapter.validator.validate_json
 
     def read(self, body: bytes) -> Invocation:
         """Return what is to be run. Raises BadRequestError or ValidationError."""
@@ -91,14 +90,13 @@ class InvokeEndpoint:
         *,
         max_body_size: int,
         receive_timeout: float,
-        error_messages: bool,
         cancel_on_disconnect: bool,
     ) -> None:
         self._service = service
         self._acceptance = acceptance
         self._reservations = Reservations(service)
         self._body = InvokeBody(service.pipeline.contract, allow_capture=service.settings.allow_capture_override)
-        self._envelope = EnvelopeWriter(service.deployment, error_messages=error_messages)
+        self._envelope = service.envelopes
         self._max_body_size = max_body_size
         self._receive_timeout = receive_timeout
         self._cancel_on_disconnect = cancel_on_disconnect
