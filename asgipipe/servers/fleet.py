@@ -5,7 +5,7 @@
        └── reload: a whole new generation is started beside the one that serves. When all of it is ready, the old one
            leaves; when one of it fails to start, the new one leaves and the old one serves on.
 
-A worker that ends by itself is replaced, later and later when that goes on. When one fails before the first ones have
+A worker that ends by itself is replaced, later and later when that goes on. When one of the first fails before it has
 served, or none is left that works, everything ends.
 """
 
@@ -128,12 +128,13 @@ class Fleet(Generic[W]):
             self._give_up_reload(worker, pid, status)
         elif worker in self._serving:
             self._serving.remove(worker)
-            self._lost(pid, status)
+            self._lost(pid, status, was_ready)
         elif status and was_ready:
             logger.warning("worker %s, which others have replaced, ended with status %s", pid, status)
 
-    def _lost(self, pid: int | None, status: int | None) -> None:
-        if not self.served or (status == STARTUP_FAILURE and not self._serving):
+    def _lost(self, pid: int | None, status: int | None, was_ready: bool) -> None:
+        failed = status == STARTUP_FAILURE and not self._serving
+        if failed or not (self.served or was_ready):
             if self.error is None:  # several may have ended before anyone looked: the first one's message stands
                 self.error = self._failure() or f"a worker process ended with status {status} while it was starting"
             self.status = STARTUP_FAILURE

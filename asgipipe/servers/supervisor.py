@@ -188,6 +188,12 @@ class Supervisor:
             worker.longest_stop = float(message.removeprefix(READY))
             self._became_ready(worker)
 
+    def _hear_last(self, worker: _Worker) -> None:
+        """Read what it said before its end: whether it was ready decides what that end means."""
+        with suppress(OSError):
+            while not worker.connection.closed and worker.connection.poll():
+                self._hear(worker)
+
     def _ask(self, worker: _Worker, now: float) -> None:
         if now < worker.next_check(self._health_check) or worker.connection.closed:
             return
@@ -230,6 +236,7 @@ class Supervisor:
     def _ended(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         pid, status = worker.process.pid, worker.process.exitcode
+        self._hear_last(worker)
         worker.close()
         if self._options.reload and not self._fleet.stopping:
             self._fleet.forget(worker)

@@ -187,6 +187,10 @@ class Site:
         """Wait until a run has had an effect so many times, in whichever server."""
         until(lambda: self.running() and self.effects(job_id)[effect] >= times, f"{effect!r} of {job_id}", patience)
 
+    def until_announced(self) -> None:
+        """Wait until the server has said where it serves: all its workers do."""
+        until(lambda: self.running().url in self.running().stderr(), "the server to serve")
+
     def open(self, gate: str) -> None:
         (self.folder / gate).touch()
 

@@ -43,6 +43,7 @@ def gated(site: Site, count: int) -> list[str]:
     jobs = [site.submit(f"gated-{number}", gated="gate") for number in range(count)]
     for job_id in jobs:
         site.until_noted(job_id, "waiting")
+    site.until_announced()
     return jobs
 
 

@@ -60,6 +60,16 @@ def test_a_failure_before_anything_was_served_ends_everything(started: Watched) 
     assert started.fleet.status == STARTUP_FAILURE
 
 
+def test_one_that_was_killed_while_others_start_is_replaced(started: Watched) -> None:
+    """It had started well: nothing is wrong with what is served."""
+    started.serve("a")
+    started.fleet.ended("a", 1, -9)
+    assert started.fleet.error is None
+    started.start("c")
+    started.serve("b", "c")
+    assert started.ready == 1
+
+
 def test_the_first_of_several_failures_is_the_reason(started: Watched) -> None:
     """Workers that failed together are looked at one after the other, and only the first finds a reason left."""
     started.reason = "no model file"
