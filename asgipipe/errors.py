@@ -7,6 +7,7 @@ AsgipipeError
 │   ├── DefinitionError           a step, pipeline, endpoint, middleware or extension that cannot be served as written
 │   ├── StartupError              a hook or resource failed while the deployment started
 │   ├── StoreError                a store that cannot be used: newer than this version, or none of ours
+│   ├── DeploymentError           a deployment, snapshot or deployer that is not as an operation needs it
 │   └── ServerError               the server cannot run: address taken, worker failed to start
 ├── HTTPError                     a request that is refused; knows its status and problem type (RFC 9457)
 │   ├── BadRequestError           400  not JSON, bad query
@@ -118,6 +119,10 @@ class StoreError(UserError):
     """The database of a store cannot be used as it is."""
 
     exit_code = 3
+
+
+class DeploymentError(UserError):
+    """What was asked of a deployment, a snapshot or a deployer cannot be done as things are."""
 
 
 class ServerError(UserError):

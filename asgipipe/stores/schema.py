@@ -149,7 +149,60 @@ CREATE TABLE run_logs (
 );
 """
 
-STEPS: tuple[str, ...] = (_JOBS, _RUNS)
+_DEPLOYMENTS = """
+CREATE TABLE snapshots (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    pipeline TEXT NOT NULL,
+    description TEXT NOT NULL,
+    target TEXT NOT NULL,
+    project TEXT NOT NULL,
+    settings {blob} NOT NULL,
+    input_schema {blob} NOT NULL,
+    output_schema {blob} NOT NULL,
+    fingerprint TEXT NOT NULL,
+    tags {blob} NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at {number} NOT NULL
+);
+CREATE TABLE deployers (
+    name TEXT PRIMARY KEY,
+    flavor TEXT NOT NULL,
+    settings {blob} NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at {number} NOT NULL
+);
+CREATE TABLE deployments (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    snapshot_id TEXT NOT NULL,
+    deployer TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    wanted TEXT NOT NULL,
+    revision {integer} NOT NULL,
+    instance {blob},
+    incoming {blob},
+    key_digests {blob} NOT NULL,
+    environment {blob} NOT NULL,
+    claim {blob},
+    metadata {blob} NOT NULL,
+    created_at {number} NOT NULL,
+    updated_at {number} NOT NULL
+);
+CREATE INDEX deployments_of_snapshots ON deployments (snapshot_id);
+CREATE INDEX deployments_of_deployers ON deployments (deployer);
+CREATE TABLE deployment_history (
+    deployment_id TEXT NOT NULL,
+    number {integer} NOT NULL,
+    at {number} NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    detail {blob} NOT NULL,
+    PRIMARY KEY (deployment_id, number)
+);
+"""
+
+STEPS: tuple[str, ...] = (_JOBS, _RUNS, _DEPLOYMENTS)
 """The number of a database's version is how many of them it has."""
 
 

@@ -1,19 +1,15 @@
 """What the page on streams has for web pages, in a real browser on a page of another origin."""
 
 import json
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests import documents
-from tests.browser import needs_browser, showing
+from tests.browser import Site, needs_browser, showing, site
 from tests.conftest import PATIENCE, Serve, Server
+from tests.servers.command import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "stream-results.md"
 BLOCKS = documents.blocks(PAGE)
@@ -28,60 +24,12 @@ def snippet(text: str) -> str:
     return found
 
 
-class Site(ThreadingHTTPServer):
-    """Serves one page with a script, and keeps what the script posts."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script = ""
-        self.told: list[object] = []
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def shows(self, script: str, folder: Path) -> object:
-        """Show the page with this script in a browser, and return the first that it posts by `tell(...)`."""
-        tell = 'const tell = (what) => fetch("/", { method: "POST", body: JSON.stringify(what) });'
-        self.script = f"<!doctype html><body><script type=module>{tell}\n{script}</script>"
-        deadline = time.monotonic() + PATIENCE
-        with showing(self.origin, folder / "profile"):
-            while not self.told:
-                assert time.monotonic() < deadline, "the page says nothing"
-                time.sleep(0.02)
-        return self.told[0]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Site
-
-    def do_GET(self) -> None:
-        self._answer(200, self.server.script.encode())
-
-    def do_POST(self) -> None:
-        self.server.told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-        self._answer(204, b"")
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("content-type", "text/html; charset=utf-8")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def site() -> Iterator[Site]:
-    with Site() as made:
-        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield made
-        finally:
-            made.shutdown()
-            thread.join()
+def told(page: Site, script: str, folder: Path) -> object:
+    """Show the page with this script in a browser, and return the first that it tells."""
+    page.script = script
+    with showing(page.origin, folder / "profile"):
+        until(lambda: page.told, "what the page says")
+    return page.told[0]
 
 
 def deployed(serve: Serve, folder: Path, page: Site, **settings: str) -> Server:
@@ -109,7 +57,7 @@ def test_event_source(serve: Serve, tmp_path: Path) -> None:
         const state = () => [document.body.innerText.trim(), source.readyState];
         source.addEventListener("pipeline_completed", () => tell(state()));"""
         closed = 2
-        assert page.shows(script, tmp_path) == ["The river", closed]
+        assert told(page, script, tmp_path) == ["The river", closed]
 
 
 @needs_browser
@@ -122,7 +70,7 @@ def test_fetch_with_a_key(serve: Serve, tmp_path: Path) -> None:
         const seen = [];
         for await (const event of follow("{url}", "{KEY}")) seen.push(event.data.delta ?? event.event_type);
         tell(seen);"""
-        assert page.shows(script, tmp_path) == ["pipeline_started", "The ", "river ", "pipeline_completed"]
+        assert told(page, script, tmp_path) == ["pipeline_started", "The ", "river ", "pipeline_completed"]
 
 
 @needs_browser
@@ -139,4 +87,4 @@ def test_websocket_with_a_key(serve: Serve, tmp_path: Path) -> None:
           seen.push(JSON.parse(message.data).type);
           if (seen.at(-1) === "pipeline_completed") tell(seen);
         }};"""
-        assert page.shows(script, tmp_path) == ["accepted", "pipeline_started", "output_delta", "pipeline_completed"]
+        assert told(page, script, tmp_path) == ["accepted", "pipeline_started", "output_delta", "pipeline_completed"]

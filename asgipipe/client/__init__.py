@@ -1,0 +1,1 @@
+"""What Python programs manage and call deployments with."""
