@@ -115,7 +115,8 @@ class DeploymentSettings(Section):
 
     auth_key: keys.AuthKey = Field(
         default=None,
-        description="The key callers send as a bearer token, or several while they change. Null needs no key.",
+        description="The key callers send as a bearer token, or several while they change; 'sha256:' and 64 "
+        "hexadecimal digits stand for the key with that digest. Null needs no key.",
     )
     generate_auth_key: bool = Field(
         default=False, description="Whether to make up a key at start and print it once. Not together with auth_key."

@@ -1,6 +1,12 @@
-"""Auth keys: secrets that are checked without ever being shown."""
+"""Auth keys: secrets that are checked without ever being shown.
 
+A key may be given as its digest, `sha256:` and 64 hexadecimal digits: the service then knows its keys without having
+any. That is for keys that were made up, 128 random bits or more: the digest of a word is soon guessed.
+"""
+
+import re
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr
@@ -10,6 +16,19 @@ LONGEST = 4096
 MOST = 100
 MASK = "**********"
 """What a secret is shown as."""
+
+_DIGEST = "sha256:"
+_is_hexadecimal = re.compile("[0-9a-f]{64}").fullmatch
+
+
+def digest_of(key: str) -> str:
+    """Return the digest that stands for a key in the settings."""
+    return _DIGEST + sha256(key.encode()).hexdigest()
+
+
+def digest_in(key: str) -> bytes | None:
+    """Return the digest that `key` is, or None for one in clear."""
+    return bytes.fromhex(key.removeprefix(_DIGEST)) if key.startswith(_DIGEST) else None
 
 
 def check(value: object) -> object:
@@ -45,6 +64,8 @@ def _check_one(value: object) -> SecretStr:
         raise _refusal(f"a key has {LONGEST} characters at most")
     if not all("!" <= character <= "~" for character in key):
         raise _refusal("a key holds visible ASCII characters only, without spaces")
+    if key.startswith(_DIGEST) and not _is_hexadecimal(key.removeprefix(_DIGEST)):
+        raise _refusal("the digest of a key is 'sha256:' and 64 hexadecimal digits in lower case")
     if key == MASK:
         raise _refusal("this is the mask that stands for a hidden key, not a key")
     return SecretStr(key)

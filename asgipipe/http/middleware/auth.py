@@ -3,12 +3,14 @@
 import base64
 import binascii
 from collections.abc import Sequence
+from hashlib import sha256
 from hmac import compare_digest
 from typing import Protocol
 
 from asgipipe.errors import UnauthorizedError
 from asgipipe.http.exchange import Exchange
 from asgipipe.http.types import ASGIApp, Scope
+from asgipipe.settings.keys import digest_in
 
 BEARER_SUBPROTOCOL = "bearer."
 
@@ -24,17 +26,18 @@ class OpenList(Protocol):
 class Auth:
     """Lets a request pass with one of `keys`, or when its route is open; everything else is refused.
 
-    Only the method and the path decide what is open; keys are compared as bytes in constant time.
+    Only the method and the path decide what is open; keys, and digests of keys, are compared as bytes in constant time.
     """
 
     def __init__(self, *, keys: Sequence[str], open_list: OpenList) -> None:
-        self._keys = tuple(key.encode() for key in keys)
-        self._usual = b"Bearer " + self._keys[0]
+        self._digests = tuple(digest for digest in map(digest_in, keys) if digest is not None)
+        self._keys = tuple(key.encode() for key in keys if digest_in(key) is None)
+        self._usual = b"Bearer " + self._keys[0] if self._keys else None
         self._open_list = open_list
 
     def check(self, scope: Scope, exchange: Exchange) -> None:
         header = exchange.headers.get(b"authorization", b"")
-        if compare_digest(header, self._usual):
+        if self._usual is not None and compare_digest(header, self._usual):
             return
         if header[:7].lower() == b"bearer " and self._is_known(header[7:].strip()):
             return
@@ -55,6 +58,10 @@ class Auth:
         known = False
         for key in self._keys:  # all of them, so that the time says nothing about which one matched
             known |= compare_digest(candidate, key)
+        if self._digests:
+            presented = sha256(candidate).digest()
+            for digest in self._digests:
+                known |= compare_digest(presented, digest)
         return known
 
 

@@ -9,6 +9,7 @@ from starlette.websockets import WebSocket
 from asgipipe import EndpointSpec
 from asgipipe.http.types import Scope
 from asgipipe.settings import EndpointMethod
+from asgipipe.settings.keys import digest_of
 from tests.conftest import lifespan
 from tests.http.wire import Ask, Reply, ask, ask_one, deployed, handshake, invoke, websocket_scope
 
@@ -18,6 +19,13 @@ KEYS = [KEY, "second~key"]
 
 def echo(x: int = 1) -> int:
     return x
+
+
+def statuses(settings: dict[str, object], *values: bytes | None) -> list[int]:
+    return [
+        ask_one(echo, invoke(None, *([with_key(value)] if value is not None else [])), settings).status
+        for value in values
+    ]
 
 
 def with_key(value: bytes) -> tuple[bytes, bytes]:
@@ -243,3 +251,11 @@ def test_a_handshake_at_an_unknown_path() -> None:
     scope = websocket_scope(Ask(path="/nothing"), [encoded(KEY)], ["websocket.http.response"])
     (reply,) = shake({"auth_key": KEY}, scope)
     assert reply.problem["status"] == 404
+
+
+def test_a_digest_lets_in_who_has_its_key() -> None:
+    """The digest itself is no key, alone and beside keys in clear."""
+    digest = digest_of("made-up")
+    tried = (b"Bearer made-up", f"Bearer {digest}".encode(), b"Bearer ", b"", None, b"Bearer first-key")
+    assert statuses({"auth_key": digest}, *tried) == [200, 401, 401, 401, 401, 401]
+    assert statuses({"auth_key": [KEY, digest]}, *tried) == [200, 401, 401, 401, 401, 200]
