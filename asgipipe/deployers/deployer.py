@@ -57,11 +57,18 @@ class BaseDeployer(ABC):
 
     @abstractmethod
     def stop(self, instance: Instance, *, grace: float) -> None:
-        """End an instance and all it started, and let it finish what it has begun for `grace` seconds."""
+        """End an instance and all it started, and let it finish what it has begun for `grace` seconds.
+
+        Its log can still be read. One that has ended, or never was, is no error.
+        """
+
+    @abstractmethod
+    def discard(self, instance: Instance) -> None:
+        """Remove what is left of an instance that has ended, its log too; called for those two revisions back."""
 
     @abstractmethod
     def logs(self, instance: Instance, *, tail: int | None, follow: bool) -> Iterator[str]:
-        """Yield the lines of its log: the last `tail`, or all that is kept; with `follow`, those to come until it ends."""
+        """Yield the lines of its log: the last `tail`, or all that is kept; with `follow`, those to come as well."""
 
     @abstractmethod
     def instances(self, deployment_id: str) -> list[Instance]:
@@ -78,6 +85,10 @@ class BaseDeployer(ABC):
     def abandon(self, instance: Instance, *, back_to: Instance | None) -> None:
         """End an instance that did not come to serve; `back_to` serves on."""
         self.stop(instance, grace=0.0)
+
+    def reachable(self, instance: Instance) -> str | None:
+        """Return the URL at which this machine can ask the service whether it is ready; None when it cannot."""
+        return instance.url
 
     def commands(self, instance: Instance) -> JSONObject:
         """Return commands of the platform's own for this instance, by what they are for: such as `docker logs …`."""

@@ -24,6 +24,21 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """What a deployer has to know of the settings, so that it need not import the code.
+
+    `root` is the path below which the service is (`root_url_path` and `api_url_path`), `ready_path` the whole path of
+    its `/ready`, `drain` the seconds that it may take to finish when it is told to stop.
+    """
+
+    host: str
+    port: int
+    root: str
+    ready_path: str
+    drain: float
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A pipeline as it was on one day: where it is, how it is set, what it takes and gives.
 
@@ -41,6 +56,7 @@ class Snapshot:
     settings: JSONObject
     input_schema: JSONObject
     output_schema: JSONObject
+    service: Service
     fingerprint: str
     tags: tuple[str, ...]
     created_by: str
@@ -93,8 +109,7 @@ class Workload:
 
     `environment` holds what the user added, secrets among it, and the settings that are secret (`ASGIPIPE_AUTH_KEY`, as
     digests); nothing of it goes into a command line, an image or a log. `revision` grows with every provisioning of the
-    deployment. `root` is the path below which the service is (`root_url_path` and `api_url_path`), `ready_path` the
-    whole path of its `/ready`, `drain` the seconds that it may take to finish when it is told to stop.
+    deployment. `host`, `port`, `root`, `ready_path` and `drain` are those of `Service`.
     """
 
     deployment_id: str

@@ -160,6 +160,7 @@ CREATE TABLE snapshots (
     settings {blob} NOT NULL,
     input_schema {blob} NOT NULL,
     output_schema {blob} NOT NULL,
+    service {blob} NOT NULL,
     fingerprint TEXT NOT NULL,
     tags {blob} NOT NULL,
     created_by TEXT NOT NULL,
