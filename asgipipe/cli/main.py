@@ -22,6 +22,10 @@ from asgipipe.errors import UserError
 _COMMANDS = {
     "serve": ("asgipipe.cli.serve:serve", "Serve pipelines over HTTP."),
     "worker": ("asgipipe.cli.worker:worker", "Run the jobs of pipelines without a server."),
+    "deploy": ("asgipipe.cli.deploy:deploy", "Deploy a pipeline as a service."),
+    "deployment": ("asgipipe.cli.deployment:deployment", "List, describe, invoke and manage deployments."),
+    "snapshot": ("asgipipe.cli.snapshot:snapshot", "Create, list, deploy and run snapshots."),
+    "deployer": ("asgipipe.cli.deployer:deployer", "Register, list and delete deployers."),
     "job": ("asgipipe.cli.job:job", "List, show, cancel and follow jobs."),
     "run": ("asgipipe.cli.run:run", "List and show recorded runs."),
     "settings": ("asgipipe.cli.settings:settings", "Check, explain and describe settings."),

@@ -18,6 +18,8 @@ from asgipipe.deployers.records import Condition, DeploymentRecord, Instance, St
 from asgipipe.errors import DeploymentError
 
 ALIVE = (Status.RUNNING, Status.PENDING)
+SERVED = "served"
+"""The member of a deployment's metadata with the revision that served last; there is none before the first did."""
 LAST_FAILURE = "last_failure"
 """The member of a deployment's metadata that tells why the last rollout failed."""
 
@@ -75,6 +77,7 @@ class Rollout:
             self._give_up(before, workload, condition, started, serving)
             raise RolloutError(before.name, workload.revision, condition, serving=serving)
         metadata = {name: value for name, value in after.metadata.items() if name != LAST_FAILURE}
+        metadata[SERVED] = workload.revision
         record = self.save(replace(after, instance=started, incoming=None, metadata=metadata))
         if serving is not None:
             self.report(f"revision {serving.revision} finishes what it has begun")
