@@ -139,7 +139,7 @@ def schema_lines(snapshot: Snapshot) -> list[str]:
 
 def calls(record: DeploymentRecord, snapshot: Snapshot) -> list[str]:
     """Return calls to copy: with curl, and with our own command."""
-    schema = cast("Mapping[str, object]", snapshot.input_schema)
+    schema = snapshot.input_schema
     parameters = cast("Mapping[str, object]", example(schema, schema))
     body = json.dumps({"parameters": parameters}, ensure_ascii=False)
     key = ' -H "Authorization: Bearer $ASGIPIPE_KEY"' if record.key_digests else ""

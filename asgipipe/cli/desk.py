@@ -1,6 +1,7 @@
 """What the commands about snapshots, deployers and deployments work with."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def confirmed(change: Callable[[bool], R], *, overtake: bool) -> R:
     try:
         return change(overtake)
     except OtherOwnerError as error:
-        if not click.get_text_stream("stdin").isatty():
+        if not sys.stdin.isatty():
             raise
         click.confirm(f"The deployment is {error.owner}'s. Change it all the same?", abort=True, err=True)
         return change(True)

@@ -1,18 +1,24 @@
 """Options made from a JSON Schema: one for each parameter of a pipeline."""
 
 import json
+import sys
 from collections.abc import Collection, Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+if TYPE_CHECKING:  # generic from click 8.5 on
+    ParamType = click.ParamType[Any, Any]
+else:
+    ParamType = click.ParamType
+
 Schema = Mapping[str, object]
 
-_SIMPLE: Mapping[str, click.ParamType] = {"integer": click.INT, "number": click.FLOAT, "string": click.STRING}
+_SIMPLE: Mapping[str, ParamType] = {"integer": click.INT, "number": click.FLOAT, "string": click.STRING}
 _PREFIX = "parameter_"
 
 
-class JSONText(click.ParamType):
+class JSONText(ParamType):
     """A value given as JSON."""
 
     name = "json"
@@ -57,7 +63,7 @@ def _whole(text: str | None) -> dict[str, object]:
     if text is None:
         return {}
     if text == "-":
-        text = click.get_text_stream("stdin").read()
+        text = sys.stdin.read()
     try:
         found = json.loads(text)
     except ValueError as error:
@@ -81,7 +87,7 @@ def _option(name: str, schema: Schema, *, required: bool) -> click.Option:
     )
 
 
-def _kind(schema: Schema) -> click.ParamType:
+def _kind(schema: Schema) -> ParamType:
     values = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if isinstance(values, list) and values and all(isinstance(value, str) for value in values):
         return click.Choice(values)
