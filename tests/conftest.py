@@ -29,6 +29,13 @@ needs_docs = pytest.mark.skipif(find_spec(SIDECAR) is None, reason="the docs ext
 Headers = list[tuple[bytes, bytes]]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes test: most tests wait for a server, and one process for each core leaves half idle."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + min(cores, 4)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What an ASGI application answered; `headers` are as it sent them."""

@@ -70,7 +70,7 @@ def create(
         values=values,
         environ=os.environ,
         tags=tags,
-        description=description,
+        description=description or "",
     )
     kept = desk.registry.add_snapshot(made.snapshot, numbered=name is None)
     click.echo(json.dumps(pages.snapshot_json(kept), indent=2) if as_json else f"{kept.name} is made")
@@ -116,7 +116,7 @@ def describe(desk: Desk, /, *, name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**pages.snapshot_json(found), "code_changed": differs}, indent=2))
         return
-    code = "cannot be read here" if differs is None else "changed since" if differs else "as it was"
+    code = "changed since" if differs else "as it was"
     lines = pages.facts(
         [
             ("Name", found.name),

@@ -51,10 +51,9 @@ def layered(
     ]
     if keys:
         checks.append(Auth(keys=keys, open_list=open_list).check)
-    checks.append(Origins(settings.cors.allow_origins).check)
     admission = Admission(settings.max_concurrency, settings.max_queue)
     app: ASGIApp = AdmissionMiddleware(inner, admission=admission, lifecycle=lifecycle, exempt=exempt)
-    app = ErrorBoundaryMiddleware(app, checks)
+    app = ErrorBoundaryMiddleware(app, checks, [Origins(settings.cors.allow_origins).check])
     if DeploymentDefaultMiddleware.CORS in included and settings.cors.allow_origins:
         app = CORSMiddleware(app, settings.cors)
     return app

@@ -10,7 +10,7 @@ _SECURE = ("wss", "https")
 
 
 class Origins:
-    """Refuses handshakes of pages from anywhere but the service's own origin and `allowed`.
+    """Refuses WebSocket handshakes of pages from anywhere but the service's own origin and `allowed`.
 
     A client that sends no Origin is no browser. The service's own origin is made of the scope's scheme and the Host
     header: what a proxy in front says of them counts as far as the server takes its word.
@@ -21,8 +21,6 @@ class Origins:
         self._any = b"*" in self._allowed
 
     def check(self, scope: Scope, exchange: Exchange) -> None:
-        if scope["type"] != "websocket":
-            return
         origin = exchange.headers.get(b"origin")
         if origin is None or self._any or origin in self._allowed or origin.lower() == _own(scope, exchange.headers):
             return

@@ -1,4 +1,4 @@
-"""What other processes do: they ask for jobs to be cancelled, and they die."""
+"""What other processes do: they ask for jobs to be cancelled, and they die; and what was lost on the way here."""
 
 import asyncio
 import contextlib
@@ -46,6 +46,7 @@ class Neighbours:
         self._longest = look
         self._owners: set[int] = set()
         self._looked_at = 0.0
+        self._audited_at = monotonic()
         self._failing = False
 
     async def watch(self) -> None:
@@ -92,6 +93,14 @@ class Neighbours:
         if self._worker.busy:
             await self._worker.look_for_cancels()
         self._owners = await self._store.owners()
+        if monotonic() - self._audited_at >= self._longest:
+            await self._audit()
+
+    async def _audit(self) -> None:
+        """See that this worker runs whatever the store says it does: nobody else would, for as long as it lives."""
+        if not self._worker.draining and (count := await self._worker.adopt()):
+            logger.warning("%d jobs were claimed here without having been begun, and are begun now", count)
+        self._audited_at = monotonic()
 
     async def _take_over(self, dead: set[int]) -> bool:
         if self._worker.owner in dead:

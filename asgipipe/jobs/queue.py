@@ -47,10 +47,11 @@ class Consumer(Protocol):
         call.
         """
 
-    async def run(self, job_id: str) -> None:
+    async def run(self, job_id: str) -> bool:
         """Claim one job and run it; return when the attempt has ended, at once when it cannot be claimed.
 
-        It waits until there is room. The job is not claimed when it is not due, or runs, or has ended. Raises
+        It waits until there is room. True means that the job was claimed, so that its delivery is settled: when it is
+        pending once more, that is another one. The job is not claimed when it is not due, or runs, or has ended. Raises
         UnavailableError when the store cannot be reached: it is to be called again, on this worker, which may have
         claimed the job all the same.
         """

@@ -1,6 +1,6 @@
 """The table of jobs, row by row; the one place where a job's state changes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import TypedDict, Unpack, cast
 
@@ -9,7 +9,13 @@ from asgipipe.jobs.records import TERMINAL_EVENTS, Event, Job
 from asgipipe.jobs.states import TRANSITIONS, JobState
 from asgipipe.stores.database import Row, Transaction, Value
 
-COLUMNS = ", ".join(field.name for field in fields(Job))
+_NAMES = [field.name for field in fields(Job)]
+COLUMNS = ", ".join(_NAMES)
+
+_INSERTION = (
+    f"INSERT INTO jobs ({COLUMNS}, delayed, keyed) VALUES ({', '.join('?' * (len(_NAMES) + 2))})"  # noqa: S608  # constants
+    " ON CONFLICT (id) DO NOTHING RETURNING 1"
+)
 
 _FORGOTTEN_AT_MOST = 10_000
 """How many old events one operation removes, besides as many as it adds: what takes long keeps others waiting."""
@@ -69,12 +75,11 @@ def found(transaction: Transaction, deployment: str, job_id: str, *, lock: bool 
     return None if row is None else job_of(row)
 
 
-def added(transaction: Transaction, job: Job, *, delayed: bool, keyed: bool) -> bool:
-    """Insert a job; False when it is there already."""
-    values: list[Value] = [_value(getattr(job, field.name)) for field in fields(Job)]
-    marks = ", ".join("?" * (len(values) + 2))
-    sql = f"INSERT INTO jobs ({COLUMNS}, delayed, keyed) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"  # noqa: S608  # constants
-    return transaction.change(sql, *values, int(delayed), int(keyed)) == 1
+def added(transaction: Transaction, job: Job, *, delayed: bool, keyed: bool) -> Callable[[], bool]:
+    """Insert a job, and return what tells whether it was not there already."""
+    values: list[Value] = [_value(getattr(job, name)) for name in _NAMES]
+    answer = transaction.ask(_INSERTION, *values, int(delayed), int(keyed))
+    return lambda: bool(answer())
 
 
 def moved(
@@ -84,8 +89,7 @@ def moved(
 
     Raises StaleAttemptError when it is not any more as it was read.
     """
-    if state not in TRANSITIONS[job.state]:
-        raise ValueError(f"a job that is {job.state} cannot become {state}")
+    _check(job.state, state)
     columns: dict[str, Value] = {"state": state.value, "delayed": int(delayed), **cast("dict[str, Value]", changes)}
     assignments = ", ".join(f"{column} = ?" for column in columns)
     sql = f"UPDATE jobs SET {assignments} WHERE id = ? AND attempt = ? AND state = ?"  # noqa: S608  # names of columns
@@ -94,6 +98,21 @@ def moved(
     if state.terminal:
         transaction.change("DELETE FROM step_results WHERE job_id = ?", job.id)
     return replace(job, state=state, **changes)
+
+
+def moving(before: JobState, after: JobState, assignments: str) -> str:
+    """Return the statement, up to its further conditions, that moves a row which nobody has read, with `assignments`.
+
+    Raises ValueError where the table of states does not allow it.
+    """
+    _check(before, after)
+    assignments = f"state = '{after.value}', delayed = 0, {assignments}"
+    return f"UPDATE jobs SET {assignments} WHERE state = '{before.value}'"  # noqa: S608  # constants
+
+
+def _check(before: JobState, after: JobState) -> None:
+    if after not in TRANSITIONS[before]:
+        raise ValueError(f"a job that is {before} cannot become {after}")
 
 
 def check_numbers(events: Sequence[Event], last: int, terminal: JobState | None = None) -> None:
@@ -127,6 +146,11 @@ def record(transaction: Transaction, events: Sequence[Event], *, first: int, las
         first = min(last - most + most // 10 + 1, first + _FORGOTTEN_AT_MOST + len(new))
         transaction.change("DELETE FROM events WHERE job_id = ? AND id < ?", new[0].job_id, first)
     return first, last
+
+
+def progress_in(events: Sequence[Event]) -> bytes | None:
+    """Return the latest progress that events tell of."""
+    return next((event.data for event in reversed(events) if event.type == "progress"), None)
 
 
 def _value(value: Value | JobState | bool) -> Value:

@@ -22,7 +22,7 @@ from asgipipe.jobs.rows import COLUMNS, StaleAttemptError, found, job_of
 from asgipipe.jobs.states import JobState
 from asgipipe.jobs.totals import Totals
 from asgipipe.jobs.transitions import Addition, Ending, Envelope, OnPending, Transitions
-from asgipipe.stores.database import Database, Transaction, Value
+from asgipipe.stores.database import Database, Pipelined, Transaction, Value
 
 __all__ = ["JobStore", "StaleAttemptError"]
 
@@ -69,13 +69,15 @@ class JobStore:
         request, ConflictError while a sync run uses it. `ttl` is how many seconds the key is good for.
         """
         if key is None:
-            return await self._database.write(lambda transaction: self._insert(transaction, job, limit, keyed=False))
+            return await self._database.write(Pipelined(lambda transaction: self._insert(transaction, job, limit)))
         taking = Taking(self.deployment, key, job.id, None, self._clock(), ttl)
         outcome = await self._unless_held(partial(self._insert_with_key, job, limit, taking))
         return outcome.replay(key.fingerprint) if isinstance(outcome, HeldKey) else outcome
 
-    def _insert(self, transaction: Transaction, job: Job, limit: int, *, keyed: bool) -> Job:
-        return self._accepted(transaction, job, limit) or self._moves.insert(transaction, job, keyed=keyed)
+    def _insert(self, transaction: Transaction, job: Job, limit: int) -> Callable[[], Job]:
+        if (accepted := self._accepted(transaction, job, limit)) is not None:
+            return lambda: accepted
+        return self._moves.insert(transaction, job, keyed=False)
 
     def _insert_with_key(
         self, job: Job, limit: int, taking: Taking, dead: Collection[int], transaction: Transaction
@@ -85,7 +87,7 @@ class JobStore:
             return held
         if (accepted := self._accepted(transaction, job, limit)) is not None:
             return accepted
-        return taking.take(transaction) or self._moves.insert(transaction, job, keyed=True)
+        return taking.take(transaction) or self._moves.insert(transaction, job, keyed=True)()
 
     def _accepted(self, transaction: Transaction, job: Job, limit: int) -> Job | None:
         """See that there is room for a job; return it when it was accepted already, and there is none for others."""
@@ -129,23 +131,37 @@ class JobStore:
 
     async def claim(self, owner: int, limit: int) -> list[Job]:
         """Make `owner` run the next jobs that are due: highest priority first, oldest first."""
+        claimed: list[Job] = []
 
         def operation(transaction: Transaction) -> list[Job]:
-            jobs = self._moves.claim(transaction, owner, limit)
-            if jobs:
+            nonlocal claimed
+            claimed = self._moves.still_claimed(transaction, claimed)
+            claimed += self._moves.claim(transaction, owner, limit - len(claimed))
+            if claimed:
                 self._room.freed()
-            return jobs
+            return claimed
 
         return await self._database.write(operation)
 
     async def claim_one(self, owner: int, job_id: str) -> Job | None:
         """Make `owner` run this job; None when it is not pending, or not due."""
+        claimed: list[Job] = []
 
-        def operation(transaction: Transaction) -> Job | None:
+        def send(transaction: Transaction) -> Callable[[], Job | None]:
+            nonlocal claimed
             self._room.freed()
-            return self._moves.claim_one(transaction, owner, job_id)
+            if claimed and (claimed := self._moves.still_claimed(transaction, claimed)):
+                return lambda: claimed[0]
+            answer = self._moves.claim_one(transaction, owner, job_id)
 
-        return await self._database.write(operation)
+            def outcome() -> Job | None:
+                if (job := answer()) is not None:
+                    claimed.append(job)
+                return job
+
+            return outcome
+
+        return await self._database.write(Pipelined(send))
 
     async def owned(self, owner: int) -> list[Job]:
         """Return what `owner` runs: also what it claimed without having been told so."""
@@ -191,7 +207,9 @@ class JobStore:
         Events that are there already are left as they are.
         """
         addition = Addition(events, progress, results)
-        await self._database.write(lambda transaction: self._moves.append(transaction, job_id, attempt, addition))
+        await self._database.write(
+            Pipelined(lambda transaction: self._moves.append(transaction, job_id, attempt, addition))
+        )
 
     async def finish(
         self,
@@ -204,10 +222,12 @@ class JobStore:
         error_code: str | None,
         execution_time: float | None,
         events: Sequence[Event],
-    ) -> Job:
+    ) -> None:
         """End a job; `events`, those that may not be there yet, end with the terminal one. Raises StaleAttemptError."""
         ending = Ending(state, result, error, error_code, execution_time, events)
-        return await self._database.write(lambda transaction: self._moves.finish(transaction, job_id, attempt, ending))
+        await self._database.write(
+            Pipelined(lambda transaction: self._moves.finish(transaction, job_id, attempt, ending))
+        )
 
     async def put_back(
         self, job_id: str, attempt: int, *, due_at: float, failed: bool, events: Sequence[Event] = ()
@@ -218,6 +238,10 @@ class JobStore:
                 transaction, job_id, attempt, due_at=due_at, failed=failed, events=events
             )
         )
+
+    async def lose(self, job_id: str, attempt: int, envelope: Envelope) -> Job:
+        """Do with one running job what `take_over` does with those of a dead worker. Raises StaleAttemptError."""
+        return await self._database.write(lambda transaction: self._moves.lose(transaction, job_id, attempt, envelope))
 
     async def results(self, job_id: str) -> dict[tuple[int, str], bytes]:
         """Return the results of steps that were kept, by position and name."""

@@ -4,9 +4,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from asgipipe.errors import ConflictError, NotFoundError
+from asgipipe.jobs import direct
 from asgipipe.jobs.keys import release_all
 from asgipipe.jobs.records import CANCELED, INTERRUPTED, TERMINAL_EVENTS, Event, Job, JobOptions, canceled_message
-from asgipipe.jobs.rows import COLUMNS, StaleAttemptError, added, check_numbers, found, job_of, locking, moved, record
+from asgipipe.jobs.rows import (
+    COLUMNS,
+    StaleAttemptError,
+    added,
+    check_numbers,
+    found,
+    job_of,
+    locking,
+    moved,
+    progress_in,
+    record,
+)
 from asgipipe.jobs.states import JobState
 from asgipipe.stores.database import Transaction
 
@@ -51,11 +63,17 @@ class Transitions:
         self._on_pending = on_pending
         self._max_events = max_events
 
-    def insert(self, transaction: Transaction, job: Job, *, keyed: bool) -> Job:
-        if not added(transaction, job, delayed=job.due_at > self._clock(), keyed=keyed):
-            return found(transaction, self._deployment, job.id) or job
-        self._pending(transaction, job)
-        return job
+    def insert(self, transaction: Transaction, job: Job, *, keyed: bool) -> Callable[[], Job]:
+        """Insert a pending job, and return what sees to its delivery; one that is there already is returned."""
+        is_added = added(transaction, job, delayed=job.due_at > self._clock(), keyed=keyed)
+
+        def inserted() -> Job:
+            if not is_added():
+                return found(transaction, self._deployment, job.id) or job
+            self._pending(transaction, job)
+            return job
+
+        return inserted
 
     # Claims
 
@@ -78,11 +96,30 @@ class Transitions:
         )
         return [self._begin(transaction, job_of(row), owner) for row in rows]
 
-    def claim_one(self, transaction: Transaction, owner: int, job_id: str) -> Job | None:
+    def claim_one(self, transaction: Transaction, owner: int, job_id: str) -> Callable[[], Job | None]:
+        if transaction.dialect == "postgresql":
+            return direct.claim(transaction, self._deployment, owner, job_id, self._clock())
+        job = self._claim_one(transaction, owner, job_id)
+        return lambda: job
+
+    def _claim_one(self, transaction: Transaction, owner: int, job_id: str) -> Job | None:
         job = found(transaction, self._deployment, job_id, lock=True)
         if job is None or job.state is not JobState.PENDING or job.due_at > self._clock():
             return None
         return self._begin(transaction, job, owner)
+
+    def still_claimed(self, transaction: Transaction, jobs: Sequence[Job]) -> list[Job]:
+        """Return those of `jobs`, as they are now, that their owner has: an operation which has claimed them is done
+        again because nobody knows whether its commit succeeded, and nobody else would ever run what it did claim.
+        """
+        now = [found(transaction, self._deployment, job.id) for job in jobs]
+        return [
+            job
+            for job, before in zip(now, jobs, strict=True)
+            if job is not None
+            and job.state is JobState.RUNNING
+            and (job.attempt, job.owner) == (before.attempt, before.owner)
+        ]
 
     def _begin(self, transaction: Transaction, job: Job, owner: int) -> Job:
         return moved(
@@ -96,7 +133,16 @@ class Transitions:
 
     # Attempts
 
-    def append(self, transaction: Transaction, job_id: str, attempt: int, addition: Addition) -> None:
+    def append(self, transaction: Transaction, job_id: str, attempt: int, addition: Addition) -> Callable[[], None]:
+        def step_by_step() -> None:
+            self._append(transaction, job_id, attempt, addition)
+
+        if not direct.possible(transaction, addition.events, addition.results):
+            return step_by_step
+        is_done = direct.append(transaction, self._hold(job_id, attempt), addition)
+        return lambda: None if is_done() else step_by_step()
+
+    def _append(self, transaction: Transaction, job_id: str, attempt: int, addition: Addition) -> None:
         row = transaction.row(
             "SELECT first_event, last_event FROM jobs WHERE id = ? AND attempt = ? AND state = 'running'"  # noqa: S608  # constants
             + locking(transaction),
@@ -123,11 +169,19 @@ class Transitions:
             [(job_id, position, name, attempt, value) for position, name, value in addition.results],
         )
 
-    def finish(self, transaction: Transaction, job_id: str, attempt: int, ending: Ending) -> Job:
+    def finish(self, transaction: Transaction, job_id: str, attempt: int, ending: Ending) -> Callable[[], None]:
+        def step_by_step() -> None:
+            self._finish(transaction, job_id, attempt, ending)
+
+        if not direct.possible(transaction, ending.events):
+            return step_by_step
+        is_done = direct.finish(transaction, self._hold(job_id, attempt), ending, self._clock())
+        return lambda: None if is_done() else step_by_step()
+
+    def _finish(self, transaction: Transaction, job_id: str, attempt: int, ending: Ending) -> None:
         job = self._attempt(transaction, job_id, attempt)
-        if job.state is ending.state and job.result == ending.result:
-            return job
-        return self._end(transaction, _running(job), ending)
+        if job.state is not ending.state or job.result != ending.result:
+            self._end(transaction, _running(job), ending)
 
     def put_back(
         self,
@@ -146,6 +200,12 @@ class Transitions:
         due_at = min(due_at, self._clock()) if job.cancel_requested else due_at
         job = replace(_running(job), failures=job.failures + failed)
         return self._release(transaction, job, due_at, events)
+
+    def lose(self, transaction: Transaction, job_id: str, attempt: int, envelope: Envelope) -> Job:
+        return self._lost(transaction, _running(self._attempt(transaction, job_id, attempt)), envelope)
+
+    def _hold(self, job_id: str, attempt: int) -> direct.Hold:
+        return direct.Hold(self._deployment, job_id, attempt, self._max_events)
 
     def _attempt(self, transaction: Transaction, job_id: str, attempt: int) -> Job:
         job = found(transaction, self._deployment, job_id, lock=True)
@@ -222,7 +282,7 @@ class Transitions:
             completed_at=self._no_earlier(job),
             first_event=first,
             last_event=last,
-            progress=_progress(job, ending.events),
+            progress=progress_in(ending.events) or job.progress,
         )
 
     def _release(self, transaction: Transaction, job: Job, due_at: float, events: Sequence[Event]) -> Job:
@@ -240,7 +300,7 @@ class Transitions:
             due_at=due_at,
             first_event=first,
             last_event=last,
-            progress=_progress(job, events),
+            progress=progress_in(events) or job.progress,
         )
         self._pending(transaction, job)
         return job
@@ -252,11 +312,6 @@ class Transitions:
     def _no_earlier(self, job: Job) -> float:
         """Return the time, or when the job began where the clock was set back: no duration is negative."""
         return max(self._clock(), job.started_at or job.created_at, job.created_at)
-
-
-def _progress(job: Job, events: Sequence[Event]) -> bytes | None:
-    """Return the latest progress: that of events which are written together with the state may be news."""
-    return next((event.data for event in reversed(events) if event.type == "progress"), job.progress)
 
 
 def _running(job: Job) -> Job:

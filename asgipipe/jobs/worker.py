@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from asgipipe.errors import StorageFullError, UnavailableError
 from asgipipe.jobs.attempt import Attempt, Means
 from asgipipe.jobs.records import Job
+from asgipipe.jobs.states import JobState
 from asgipipe.jobs.store import StaleAttemptError
 from asgipipe.pipelines.context import wake
 from asgipipe.stores.database import Database
@@ -53,6 +54,7 @@ class Worker:
         self._left_behind = 0
         self._claiming = 0
         self._unsure = False
+        self._adopting = asyncio.Lock()
         self._known: set[_Key] = set()
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -74,7 +76,7 @@ class Worker:
         return not self.draining
 
     async def take(self) -> int:
-        begun = await self._adopt()
+        begun = await self._settle()
         room = self.room
         if not room:
             return begun
@@ -82,8 +84,9 @@ class Worker:
             jobs = await self._means.store.claim(self.owner, room)
         return begun + await self._begin(jobs)
 
-    async def run(self, job_id: str) -> None:
-        await self._adopt()
+    async def run(self, job_id: str) -> bool:
+        await self._settle()
+        job = None
         if await self.has_room():
             with self._claim(1):
                 job = await self._means.store.claim_one(self.owner, job_id)
@@ -91,6 +94,7 @@ class Worker:
         tasks = [task for (each, _), task in self._tasks.items() if each == job_id]
         if tasks:
             await asyncio.wait(tasks)
+        return job is not None
 
     async def next_due(self) -> float | None:
         return await self._means.store.next_due()
@@ -171,15 +175,26 @@ class Worker:
         finally:
             self._claiming -= count
 
-    async def _adopt(self) -> int:
-        """Begin what a claim of unknown outcome has claimed."""
-        if not self._unsure:
-            return 0
-        # What is begun, or ends, while the store is asked must not be begun once more.
-        self._known = set(self._tasks)
-        jobs = await self._means.store.owned(self.owner)
-        self._unsure = False
-        return await self._begin([job for job in jobs if _key(job) not in self._known])
+    async def _settle(self) -> int:
+        """Begin what claims of unknown outcome have claimed, if there were any."""
+        return await self.adopt() if self._unsure else 0
+
+    async def adopt(self) -> int:
+        """Begin the jobs that run here, as the store says, and do not, and return how many those were.
+
+        Such jobs come of claims whose outcome is unknown. Nobody else takes them over, because this worker lives.
+        """
+        async with self._adopting:
+            # What is begun, or ends, while the store is asked must not be begun once more.
+            self._known = set(self._tasks)
+            # Before the store is asked: what is claimed from here on, it may not see yet.
+            self._unsure = False
+            try:
+                jobs = await self._means.store.owned(self.owner)
+            except BaseException:
+                self._unsure = True
+                raise
+            return await self._begin([job for job in jobs if _key(job) not in self._known])
 
     async def _begin(self, jobs: Sequence[Job]) -> int:
         if self.draining:
@@ -192,7 +207,7 @@ class Worker:
             attempt = self._attempts[_key(job)] = Attempt(job, self._means)
             self._on_begin()
             self._tasks[_key(job)] = asyncio.create_task(self._execute(attempt), name=f"asgipipe-job-{job.id}")
-            if self._unsure:
+            if self._adopting.locked():
                 self._known.add(_key(job))
         return len(fresh)
 
@@ -204,8 +219,22 @@ class Worker:
             await attempt.execute()
         except Exception:  # boundary: a mistake of ours; the worker goes on
             logger.exception("job %s: attempt %d went wrong", attempt.job.id, attempt.job.attempt)
+            await self._give_up(attempt.job)
         finally:
             self._end(attempt)
+
+    async def _give_up(self, job: Job) -> None:
+        """Treat a job as one whose worker was lost."""
+        try:
+            lost = await self._means.store.lose(job.id, job.attempt, self._means.envelopes.unfinished)
+        except StaleAttemptError:
+            logger.debug("job %s had ended", job.id)
+        except Exception:  # boundary: it is found again as one that does not run though it should
+            logger.exception("job %s cannot be given up now", job.id)
+        else:
+            self._means.hub.ended_here(job.id)
+            if lost.state is JobState.PENDING:
+                self._means.requeued(lost.due_at)
 
     def _end(self, attempt: Attempt) -> None:
         key = _key(attempt.job)

@@ -68,23 +68,18 @@ class Run:
     there is one, looks on at the steps.
     """
 
-    # Defaults live in the class: a run that needs none of them pays for none of them.
+    # Defaults live in the class, so that a run pays for none that it does not need; what every run or step looks at is
+    # set on the object, where Python 3.11 finds it in a tenth of the time.
     status = Status.FAILED
-    outputs_json: bytes | None = None
     error: BaseException | None = None
     execution_time = 0.0
-    abandoned = False
     on_thread_end: Callable[[], None] | None = None
-    cancel_reason: str | None = None
-    children: "dict[Future[object], Call[object] | None] | None" = None
     deadline: float | None = None
     timeout = 0.0
     inline = False
     on_cancel: Callable[[], object] | None = None
-    memory: StepMemory | None = None
     parameters_json = b"{}"
     room: Callable[[], Awaitable[None]] | None = None
-    observer: RunObserver | None = None
     _cancelled: threading.Event | None = None
     _changed: threading.Condition | None = None
 
@@ -101,6 +96,12 @@ class Run:
         self.parameters = parameters
         self.environment = environment
         self.listener = listener
+        self.outputs_json: bytes | None = None
+        self.abandoned = False
+        self.cancel_reason: str | None = None
+        self.children: dict[Future[object], Call[object] | None] | None = None
+        self.memory: StepMemory | None = None
+        self.observer: RunObserver | None = None
 
     @property
     def scope(self) -> Scope:

@@ -20,22 +20,21 @@ class ObservedStep(Protocol):
 class StepRecord:
     """One call of a step.
 
-    `number` counts the calls of the run from 1. `started` is in seconds of the monotonic clock, `seconds` how long it
-    took with all its attempts. `outputs` is JSON.
+    `started` and `ended` are in seconds of the monotonic clock, with all attempts in between. `outputs` is JSON, empty
+    where it is not kept. `number` counts the calls of the run from 1, once it is known.
     """
 
-    # Defaults live in the class: what is not told of a step costs nothing.
+    # Defaults live in the class, and whoever makes one sets the rest: what is not told of a step costs nothing, and
+    # `__init__` would cost as much as all that is told.
+    name: str
+    started: float
+    ended: float | None = None
+    number = 0
     attempt = 1
-    seconds = 0.0
     status = "running"
     error: str | None = None
-    outputs: bytes | None = None
+    outputs = b""
     metadata: dict[str, object] | None = None
-
-    def __init__(self, number: int, name: str, started: float) -> None:
-        self.number = number
-        self.name = name
-        self.started = started
 
 
 class RunObserver(ABC):

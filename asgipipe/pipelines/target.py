@@ -50,6 +50,28 @@ def load_target(target: str) -> LoadedTarget:
     return LoadedTarget(pipeline, pipeline.name, _source_root(module), target)
 
 
+def found_from(target: str, folder: Path) -> str:
+    """Return `target` as it is found when `folder` is the current one: the path of a file changes, a module's name not.
+
+    Raises SourceError for what is no target.
+    """
+    place, attribute = _split(target)
+    if not _is_path(place):
+        return target
+    file = Path(os.path.abspath(place))  # noqa: PTH100  # links are left as they are: they lead to the file later, too
+    path = file.relative_to(folder) if file.is_relative_to(folder) else file
+    return f"{path}:{attribute}" if attribute else str(path)
+
+
+def module_of(target: str, folder: Path) -> tuple[Path, str]:
+    """Return what `target` is imported as when `folder` is the current one: a folder of the Python path, and a module.
+
+    Nothing is imported. Raises SourceError for what is no target.
+    """
+    place, _ = _split(target)
+    return _module_of((folder / place).resolve()) if _is_path(place) else (folder, place)
+
+
 def _split(target: str) -> tuple[str, str]:
     # From the right, so that a drive letter ('C:\...') stays with its path.
     place, colon, attribute = target.rpartition(":")

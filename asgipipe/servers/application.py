@@ -40,16 +40,17 @@ class Plan:
     layers: tuple[Layer, ...]
     settings: DeploymentSettings
     auth_keys: tuple[str, ...]
+    section: PipelineSection
 
 
-def plan(specification: Specification) -> list[Plan]:
+def plan(specification: Specification, environ: Mapping[str, str] = os.environ) -> list[Plan]:
     """Load the targets of `specification` and resolve their settings: command line over environment over YAML over what
     the pipeline says itself.
 
     Raises SourceError, DefinitionError or SettingsError for the first target that cannot be served.
     """
     targets = [load_target(target) for target in specification.targets]
-    above, section = _layers(specification)
+    above, section = _layers(specification, environ)
     targets = [_with_section(target, section, targets) for target in targets]
     names = [specification.name or target.pipeline.name for target in targets]
     if len(targets) > 1:
@@ -58,7 +59,7 @@ def plan(specification: Specification) -> list[Plan]:
     else:
         safe_names = [""]
     return [
-        _plan(target, name, safe, above, specification)
+        _plan(target, name, safe, above, section, specification=specification)
         for target, name, safe in zip(targets, names, safe_names, strict=True)
     ]
 
@@ -91,14 +92,14 @@ def create() -> tuple["ServedApplication", ServerOptions]:
     return build(specification, plans), options
 
 
-def _layers(specification: Specification) -> tuple[tuple[Layer, ...], PipelineSection]:
+def _layers(specification: Specification, environ: Mapping[str, str]) -> tuple[tuple[Layer, ...], PipelineSection]:
     above: list[Layer] = []
     section = PipelineSection()
     if specification.config_file is not None:
         file = yaml_file(specification.config_file)
         above.append(file.deployment)
         section = file.pipeline
-    above += [environment_layer(os.environ), command_line_layer(specification.values)]
+    above += [environment_layer(environ), command_line_layer(specification.values)]
     return tuple(above), section
 
 
@@ -119,13 +120,19 @@ def _refuse_shared_name(specification: Specification) -> None:
 
 
 def _plan(
-    target: LoadedTarget, name: str, url_name: str, above: tuple[Layer, ...], specification: Specification
+    target: LoadedTarget,
+    name: str,
+    url_name: str,
+    above: tuple[Layer, ...],
+    section: PipelineSection,
+    *,
+    specification: Specification,
 ) -> Plan:
     settings = resolve_settings(target.pipeline, above)
     keys = plain(settings.auth_key)
     if not keys and settings.generate_auth_key and specification.generated_key:
         keys = (specification.generated_key,)
-    return Plan(target, name, url_name, above, settings, keys)
+    return Plan(target, name, url_name, above, settings, keys, section)
 
 
 class ServedApplication:

@@ -10,7 +10,6 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from asgipipe import logs
@@ -19,6 +18,7 @@ from asgipipe.servers import specification as specifications
 from asgipipe.servers.application import Plan, build, plan
 from asgipipe.servers.banner import Announcement
 from asgipipe.servers.options import ServerOptions, server_options
+from asgipipe.servers.readiness import ReadyFile, ready_file
 from asgipipe.servers.specification import Specification
 
 logger = logging.getLogger("asgipipe.servers")
@@ -32,13 +32,18 @@ def run(specification: Specification) -> int:
 
     Raises UserError for every mistake that keeps the server from starting.
     """
+    with ready_file() as ready:
+        return _run(specification, ready)
+
+
+def _run(specification: Specification, ready: ReadyFile) -> int:
     from asgipipe.servers import handover
 
     received = handover.received()
     if received is not None:
         from asgipipe.servers.gunicorn import run as run_gunicorn
 
-        return run_gunicorn(received)
+        return run_gunicorn(received, ready)
     specification = replace(specification, generated_key=secrets.token_urlsafe(32))
     plans = plan(specification)
     options = server_options([each.settings for each in plans], [each.name for each in plans])
@@ -46,8 +51,13 @@ def run(specification: Specification) -> int:
     with sockets.bound(options) as listener:
         announcement = _announcement(specification, plans, options, listener)
         if options.server == "gunicorn":
+            ready.leave_to_next()
             return _become_gunicorn(specification, plans, options, listener, announcement)
-        on_ready = partial(banner.announce, announcement, options)
+
+        def on_ready() -> None:
+            banner.announce(announcement, options)
+            ready.write()
+
         if options.workers > 1 or options.reload:
             return supervise(specification, plans, options, listener, on_ready)
         from asgipipe.servers.uvicorn import serve

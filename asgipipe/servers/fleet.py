@@ -115,6 +115,10 @@ class Fleet(Generic[W]):
         """Start no more workers; how those that there are end decides about the status."""
         self._stopping = True
 
+    def serves(self, worker: W) -> bool:
+        """Say whether a worker has said that it serves, and so understands that it is to retire."""
+        return worker in self._ready
+
     def ended(self, worker: W, pid: int | None, status: int | None) -> None:
         """Note that a process has ended, with `status` or, when it is negative, by that signal."""
         was_ready = worker in self._ready

@@ -38,6 +38,7 @@ from asgipipe.servers.fleet import Fleet
 from asgipipe.servers.gunicorn_settings import checked_gunicorn_settings
 from asgipipe.servers.handover import Handover
 from asgipipe.servers.options import ServerOptions
+from asgipipe.servers.readiness import ReadyFile
 from asgipipe.servers.terminal import Terminal
 from asgipipe.servers.uvicorn import serve
 from asgipipe.servers.worker import end, ignore_terminal
@@ -53,8 +54,11 @@ _HEARTBEAT = 1.0
 _CLEAN_UP = 3.0
 """Seconds that the other workers have to clean up when one of them failed to start."""
 
+_RETIRING = 5.0
+"""Seconds by which the end of a worker may be later when it retires than when it is told to stop."""
 
-def run(handover: Handover) -> int:
+
+def run(handover: Handover, ready: ReadyFile) -> int:
     """Be gunicorn's parent process until told to stop; return the exit status.
 
     Raises ServerError when the workers did not start.
@@ -63,7 +67,7 @@ def run(handover: Handover) -> int:
     logs.configure(options.log_format, options.log_level)
     with handover.socket() as listener:
         application = _Application(options)
-        arbiter = _Arbiter(application, handover, listener)
+        arbiter = _Arbiter(application, handover, listener, ready)
         code: object = 0
         try:
             arbiter.run()
@@ -144,21 +148,30 @@ class _Worker(UvicornWorker):  # type: ignore[misc]  # it ships no types
 class _Arbiter(Arbiter):
     """gunicorn's parent process, with a Fleet to decide who serves."""
 
-    def __init__(self, application: _Application, handover: Handover, listener: socket.socket) -> None:
+    def __init__(
+        self, application: _Application, handover: Handover, listener: socket.socket, ready: ReadyFile
+    ) -> None:
         folder = str(handover.folder)
+        self._handover = handover
+        self._ready_file = ready
         self.fleet = Fleet[int](
             handover.options.workers,
             failure=lambda: specifications.reported_failure(folder),
-            on_ready=lambda: banner.announce(handover.announcement, handover.options),
+            on_ready=self._announce,
         )
         self._ready_reader = application.ready_reader
         self._longest_stop = handover.options.longest_stop
         self._stop_within: dict[int, float] = {}
         self._kill_at: dict[int, float] = {}
         self._hurry = False
+        self._retires = False
         self._terminal = Terminal()
         super().__init__(application)
         self.LISTENERS = [listener]  # type: ignore[list-item, misc]  # it needs no more of them than a socket has
+
+    def _announce(self) -> None:
+        banner.announce(self._handover.announcement, self._handover.options)
+        self._ready_file.write()
 
     # One round of gunicorn's main loop, once a second and after every signal
 
@@ -237,8 +250,11 @@ class _Arbiter(Arbiter):
         self.cfg.on_reload(self)
         self.fleet.reload()
 
-    def handle_usr2(self) -> None:
-        logger.warning("SIGUSR2 is not taken: SIGHUP starts new workers, with code and settings read anew")
+    def handle_usr2(self) -> NoReturn:
+        """End, and leave the rest to another command that listens on the same socket."""
+        logger.info("retiring %d workers", len(self.WORKERS))
+        self._retires = True
+        raise StopIteration
 
     # The end
 
@@ -246,7 +262,10 @@ class _Arbiter(Arbiter):
         self.LISTENERS = []  # type: ignore[misc]  # workers answer 503 on it while they drain
         within = max([self._longest_stop, *self._stop_within.values()]) if self.fleet.error is None else _CLEAN_UP
         self.fleet.stop()
-        self.kill_workers(signal.SIGTERM)
+        for pid in list(self.WORKERS):
+            retires = self._retires and self.fleet.serves(pid)
+            self.kill_worker(pid, RETIRE if retires and RETIRE is not None else signal.SIGTERM)
+        within += _RETIRING if self._retires else 0.0
         ends, hurried = time.monotonic() + within, False
         while self.WORKERS and time.monotonic() < ends:
             if self._hurry and not hurried:

@@ -6,13 +6,19 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asgipipe.errors import ServerError
-from asgipipe.servers.options import ServerOptions
+
+if TYPE_CHECKING:
+    from asgipipe.servers.options import ServerOptions  # it takes uvicorn to import
+
+LISTENER = "ASGIPIPE_LISTENER"
+"""The environment variable with the descriptor of a bound socket that whoever started the command keeps for it."""
 
 
 @contextlib.contextmanager
-def bound(options: ServerOptions) -> Iterator[socket.socket]:
+def bound(options: "ServerOptions") -> Iterator[socket.socket]:
     """A bound socket that does not listen yet; it is closed afterwards. Raises ServerError."""
     path = options.uvicorn.get("uds")
     with contextlib.closing(_bind(options)) as listener:
@@ -23,8 +29,11 @@ def bound(options: ServerOptions) -> Iterator[socket.socket]:
                 Path(path).unlink(missing_ok=True)
 
 
-def _bind(options: ServerOptions) -> socket.socket:
+def _bind(options: "ServerOptions") -> socket.socket:
     descriptor, path = options.uvicorn.get("fd"), options.uvicorn.get("uds")
+    inherited = os.environ.pop(LISTENER, None)  # not meant for commands that a pipeline starts
+    if inherited is not None:
+        return _inherited(inherited)
     if descriptor is not None:
         try:
             return socket.socket(fileno=descriptor)
@@ -32,10 +41,20 @@ def _bind(options: ServerOptions) -> socket.socket:
             raise ServerError(f"file descriptor {descriptor} (uvicorn_kwargs.fd) is no socket") from error
     if path is not None:
         return _bind_path(path)
-    return _bind_address(options.host, options.port)
+    return bind_address(options.host, options.port)
 
 
-def _bind_address(host: str, port: int) -> socket.socket:
+def _inherited(descriptor: str) -> socket.socket:
+    try:
+        listener = socket.socket(fileno=int(descriptor))
+    except (ValueError, OSError) as error:
+        raise ServerError(f"file descriptor {descriptor!r} ({LISTENER}) is no socket") from error
+    listener.set_inheritable(False)
+    return listener
+
+
+def bind_address(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound and does not listen yet. Raises ServerError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
@@ -89,7 +108,7 @@ def refusal(error: OSError, host: str, port: int) -> ServerError:
     return ServerError(way_out)
 
 
-def origin(listener: socket.socket, options: ServerOptions) -> str:
+def origin(listener: socket.socket, options: "ServerOptions") -> str:
     """Return the scheme, host and port that a browser on this machine can use; for a Unix socket, its path."""
     name = listener.getsockname()
     if not isinstance(name, tuple):

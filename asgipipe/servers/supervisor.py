@@ -31,7 +31,8 @@ from asgipipe.servers.worker import PING, READY, work
 logger = logging.getLogger("asgipipe.servers")
 
 _SPAWN = multiprocessing.get_context("spawn")
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR2")
+_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _CLEAN_UP = 3.0
 """Seconds that the other workers have to clean up when one of them failed to start."""
 _RETIRING = 5.0
@@ -251,6 +252,16 @@ class Supervisor:
         for worker in self._workers:
             worker.tell_to_stop(within)
 
+    def _retire(self) -> None:
+        """End, and leave the rest to another command that listens on the same socket."""
+        logger.info("retiring %d workers", len(self._workers))
+        self._fleet.stop()
+        for worker in self._workers:
+            if self._fleet.serves(worker):
+                worker.tell_to_retire()
+            else:
+                worker.tell_to_stop()
+
     def _kill_all(self) -> None:
         for worker in self._workers:
             worker.process.kill()
@@ -265,6 +276,8 @@ class Supervisor:
                 worker.signal(HURRY)
         elif name == "SIGHUP" and not self._terminal.is_gone():
             self._reload()
+        elif number == RETIRE:
+            self._retire()
         else:
             logger.info("%s: stopping %d workers", name, len(self._workers))
             self._stop()

@@ -151,7 +151,7 @@ class _Server(uvicorn.Server):
         except OSError:
             await self.lifespan.shutdown()  # the application has started already
             raise
-        if self._drain.supervised and RETIRE is not None:
+        if RETIRE is not None:
             loop = asyncio.get_running_loop()
             signal.signal(RETIRE, lambda _number, _frame: loop.call_soon_threadsafe(self._begin_retiring))
         self._on_started()

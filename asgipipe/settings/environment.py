@@ -11,7 +11,13 @@ from asgipipe.settings.layers import Layer
 from asgipipe.settings.text import TextLayer
 
 PREFIX = "ASGIPIPE_"
-RESERVED = frozenset({"ASGIPIPE_DEBUG", "ASGIPIPE_KEY", "ASGIPIPE_SPECIFICATION"})
+RESERVED = frozenset(
+    {
+        *("ASGIPIPE_DEBUG", "ASGIPIPE_KEY", "ASGIPIPE_SPECIFICATION"),
+        *("ASGIPIPE_CONFIG_DIR", "ASGIPIPE_OWNER"),  # for whoever manages deployments
+        *("ASGIPIPE_INSTANCE", "ASGIPIPE_LISTENER", "ASGIPIPE_READY_FILE"),  # from whoever keeps the process
+    }
+)
 """Variables with our prefix that are no settings."""
 
 CAPTURE_DEFAULT = "ASGIPIPE_CAPTURE_DEFAULT"

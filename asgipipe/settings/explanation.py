@@ -42,12 +42,13 @@ def shown(resolved: Resolved) -> dict[str, object]:
     """
     text = resolved.settings.model_dump_json(fallback=lambda value: f"<{type(value).__qualname__}>")
     values: dict[str, object] = json.loads(text)
-    return {name: _masked(name, value) for name, value in values.items()}
+    return {name: masked(name, value) for name, value in values.items()}
 
 
-def _masked(name: str, value: object) -> object:
+def masked(name: str, value: object) -> object:
+    """Return JSON with a mask for every text that stands under a name which sounds like a secret."""
     if isinstance(value, dict):
-        return {key: _masked(key, inner) for key, inner in value.items()}
+        return {key: masked(key, inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_masked(name, item) for item in value]
+        return [masked(name, item) for item in value]
     return MASK if isinstance(value, str) and _SECRET_NAME.search(name) else value

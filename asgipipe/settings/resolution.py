@@ -29,7 +29,7 @@ def resolve(layers: Iterable[Layer]) -> Resolved:
     Sections merge field by field; every other value replaces the one below it. Raises SettingsError with all mistakes:
     those of the layers, and those of the values that are on top.
     """
-    layers = sorted((part for layer in layers for part in (layer, *layer.parts)), key=lambda part: not part.lowest)
+    layers = sorted(_with_parts(layers), key=lambda part: not part.lowest)
     merged = _Merged(layers)
     issues = [issue for layer in layers for issue in layer.issues]
     settings, found = _validated(merged)
@@ -42,6 +42,18 @@ def resolve(layers: Iterable[Layer]) -> Resolved:
         if kind(field).shape is not Shape.SECTION
     }
     return Resolved(settings, origins)
+
+
+def laid_over(layers: Iterable[Layer]) -> dict[str, object]:
+    """Return the values of `layers` as one layer has them that means the same, above others; nothing is validated.
+
+    Parts that are `lowest` have no place in it.
+    """
+    return _Merged(part for part in _with_parts(layers) if not part.lowest).values
+
+
+def _with_parts(layers: Iterable[Layer]) -> list[Layer]:
+    return [part for layer in layers for part in (layer, *layer.parts)]
 
 
 def _validated(merged: "_Merged") -> tuple[DeploymentSettings | None, list[SettingsIssue]]:

@@ -11,7 +11,7 @@ partial indexes. Numbers, texts and bytes are all there is; JSON is bytes, times
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 Value = None | int | float | str | bytes
 Row = tuple[Value, ...]
@@ -37,12 +37,37 @@ class Transaction(ABC):
     def change_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         """Do the same change once for each of `rows`."""
 
+    def ask(self, sql: str, *parameters: Value) -> Callable[[], list[Row]]:
+        """Send what `rows` takes, and return what waits for its result, so that more can be sent meanwhile."""
+        rows = self.rows(sql, *parameters)
+        return lambda: rows
+
+    def tell(self, sql: str, *parameters: Value) -> None:
+        """Do what `change` does, without waiting for how many rows that are."""
+        self.change(sql, *parameters)
+
     def row(self, sql: str, *parameters: Value) -> Row | None:
         """Return the first row that a query gives."""
         return next(iter(self.rows(sql, *parameters)), None)
 
 
 Operation = Callable[[Transaction], T]
+
+
+class Pipelined(Generic[T]):
+    """An operation in two parts, so that those of a group need not wait for each other's answers.
+
+    `send` sends its statements (`Transaction.ask`, `tell`), and what it returns is called after those of the others
+    were sent. It gives the outcome, and may do more. Either part may refuse.
+    """
+
+    __slots__ = ("send",)
+
+    def __init__(self, send: Callable[[Transaction], Callable[[], T]]) -> None:
+        self.send = send
+
+    def __call__(self, transaction: Transaction) -> T:
+        return self.send(transaction)()
 
 
 class Database(ABC):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from asgipipe.errors import AsgipipeError, UnavailableError
-from asgipipe.stores.database import Transaction
+from asgipipe.stores.database import Operation, Pipelined, Transaction
 from asgipipe.stores.inbox import Inbox, Outcome, Ticket, settle
 
 logger = logging.getLogger(__name__)
@@ -208,12 +208,8 @@ class Hand:
         if connection is None:
             connection = self._connection = self._connect()
         connection.begin()
-        outcomes: list[Outcome] = []
-        for ticket in tickets:
-            try:
-                outcomes.append((ticket, ticket.operation(connection), None))
-            except AsgipipeError as refusal:  # by contract it has changed nothing
-                outcomes.append((ticket, None, refusal))
+        under_way = [(ticket, _sent(ticket.operation, connection)) for ticket in tickets]
+        outcomes = [_outcome(ticket, answer) for ticket, answer in under_way]
         connection.commit()
         return outcomes
 
@@ -246,6 +242,30 @@ class Hand:
         if self._reported:
             self._reported = False
             logger.warning("the store %s works again", self._place)
+
+
+def _sent(operation: Operation[object], connection: Connection) -> Callable[[], object]:
+    """Do an operation, or the first part of one that has two, and return what gives its outcome, or raises it."""
+    try:
+        if isinstance(operation, Pipelined):
+            return operation.send(connection)
+        value = operation(connection)
+    except AsgipipeError as error:  # by contract it has changed nothing
+        refusal = error
+    else:
+        return lambda: value
+
+    def refuse() -> object:
+        raise refusal
+
+    return refuse
+
+
+def _outcome(ticket: Ticket[object], answer: Callable[[], object]) -> Outcome:
+    try:
+        return ticket, answer(), None
+    except AsgipipeError as refusal:  # see above
+        return ticket, None, refusal
 
 
 def closed() -> UnavailableError:

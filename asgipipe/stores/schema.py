@@ -110,11 +110,20 @@ CREATE TABLE runs (
     error TEXT,
     parameters {blob},
     outputs {blob},
-    metadata {blob},
-    steps {blob}
+    metadata {blob}
 );
 CREATE INDEX runs_newest ON runs (deployment, id);
 CREATE INDEX runs_listed ON runs (deployment, status, id) WHERE status <> 'completed';
+CREATE TABLE run_bundles (
+    last_id TEXT PRIMARY KEY,
+    first_id TEXT NOT NULL,
+    deployment TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    metadata {blob} NOT NULL,
+    count {integer} NOT NULL,
+    runs {blob} NOT NULL
+);
+CREATE INDEX run_bundles_newest ON run_bundles (deployment, last_id);
 CREATE TABLE run_steps (
     run_id TEXT NOT NULL,
     number {integer} NOT NULL,

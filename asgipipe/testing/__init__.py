@@ -17,8 +17,9 @@ An adapter's author describes the framework in a subclass of `Subject`, and make
         subject = MySubject
 
 Every scenario becomes a test in each form: standalone, mounted, included, nested behind a proxy. Those that real
-sockets matter for run under uvicorn and gunicorn too, over an SQLite file; those about jobs and recorded runs also over
-PostgreSQL, when a fixture `postgresql_url` gives the URL of a new, empty database; they are skipped without one.
+sockets matter for run under uvicorn and gunicorn too, standalone and embedded, over an SQLite file; those about jobs
+and recorded runs also over PostgreSQL, when a fixture `postgresql_url` gives the URL of a new, empty database; they are
+skipped without one.
 `pytest -k mine`, `-k include`, `-k gunicorn` and `-k postgresql` select tests.
 What a framework cannot do is a `Limit` in `limits`: there the scenario has to fail, and the reason says why.
 

@@ -37,6 +37,7 @@ _TABLES = (
     "step_results",
     "idempotency_keys",
     "runs",
+    "run_bundles",
     "run_steps",
     "artifacts",
     "run_logs",

@@ -19,7 +19,7 @@ from asgipipe.jobs.jobs import IdempotencyKey, Replay
 from asgipipe.jobs.records import TERMINAL_EVENTS, Event, Job, JobOptions
 from asgipipe.jobs.states import JobState
 from asgipipe.jobs.store import JobStore, StaleAttemptError
-from asgipipe.stores.database import Database, Transaction
+from asgipipe.stores.database import Database, Operation, Transaction
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class Stage:
 
     def finish(self, job: Job, state: JobState = JobState.COMPLETED, *, first: int | None = None) -> Job:
         first = job.last_event + 1 if first is None else first
-        return self.run(
+        self.run(
             self.store.finish(
                 job.id,
                 job.attempt,
@@ -120,6 +120,7 @@ class Stage:
                 events=events_of(job, first, TERMINAL_EVENTS[state]),
             )
         )
+        return self.get(job)
 
     def append(self, job: Job, first: int, *types: str) -> None:
         self.run(self.store.append(job.id, job.attempt, events_of(job, first, *types)))
@@ -264,6 +265,22 @@ class JobStoreConformance:
         assert stage.run(stage.store.owned(OWNER)) == [claimed]
         assert stage.run(stage.store.owned(OTHER)) == []
         assert stage.run(stage.store.owners()) == {OWNER}
+
+    def test_a_claim_that_is_repeated_is_found_done(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A claim that is done again after a commit of unknown outcome gives the jobs that it has claimed."""
+        jobs = [stage.submit() for _ in range(3)]
+        write = stage.database.write
+
+        async def write_twice(operation: Operation[T]) -> T:
+            await write(operation)
+            return await write(operation)
+
+        monkeypatch.setattr(stage.database, "write", write_twice)
+        first, second = stage.run(stage.store.claim(OWNER, 2))
+        third = stage.run(stage.store.claim_one(OWNER, jobs[2].id))
+        assert third is not None
+        assert [(job.id, job.attempt) for job in (first, second, third)] == [(job.id, 1) for job in jobs]
+        assert stage.run(stage.store.owned(OWNER)) == [first, second, third]
 
     def test_a_delayed_job_waits_for_its_time(self, stage: Stage) -> None:
         """Neither way of claiming gives a job before it is due, and the time to look again is told."""

@@ -1,11 +1,10 @@
 """What is recorded of one run, until it is written."""
 
 import logging
-from collections import deque
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import count
 from time import monotonic
 from typing import Protocol, TypeVar
 
@@ -16,10 +15,11 @@ from asgipipe.pipelines.context import Run, Status
 from asgipipe.pipelines.execution import message_of
 from asgipipe.pipelines.observer import ObservedStep, RunObserver, StepRecord, checked_metadata
 from asgipipe.stores.database import Value
+from asgipipe.tracking.bundles import LogFacts, packed
 from asgipipe.tracking.payloads import LARGE, dump_outputs
 from asgipipe.tracking.policy import Plan
-from asgipipe.tracking.records import RUN, packed_steps
-from asgipipe.tracking.store import RUNNING, Rows
+from asgipipe.tracking.records import COMPLETED, RUN, RUNNING, Subject, with_user
+from asgipipe.tracking.store import Rows
 
 MAX_LOGS = 10_000
 """Log records that are kept of one run."""
@@ -30,33 +30,26 @@ MAX_HELD_BYTES = 16 * 1024 * 1024
 _PART_ROWS = 200
 _PART_BYTES = 1024 * 1024
 """What gathers of a run before it is handed to the writer."""
-_PACKED_STEPS = 50
-"""Steps that stand in the row of a run which is written as a whole: one row costs a third of four."""
+_BUNDLED_PARTS = 50
+"""Steps, and log records, of a run that may stand in a bundle."""
+_LEFT = "canceled"
+"""What became of a step that the end of its run has left behind in a thread."""
 _STATUS = {Status.COMPLETED: "completed", Status.CANCELED: "canceled"}
 _FULL = "further log records of this run are not kept"
+
+Large = tuple[int, str, bytes]
+"""A payload for a file: step number, name, JSON."""
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Whose runs are recorded; `metadata` is the JSON object that says so in every run."""
-
-    deployment: str
-    pipeline: str
-    metadata: bytes
-
-
 @dataclass(slots=True)
 class Part(Rows):
-    """Some of what was recorded of a run: `count` rows, `size` bytes.
-
-    `large` are payloads for files: step number, name, JSON.
-    """
+    """Some of what was recorded of a run: `count` rows, `size` bytes; `large` payloads are for files."""
 
     count: int = 1
     size: int = 0
-    large: Sequence[tuple[int, str, bytes]] = ()
+    large: Sequence[Large] = ()
     waiter: "Future[None] | None" = None
 
 
@@ -67,6 +60,8 @@ class PartWriter(Protocol):
     keeps_files: bool
 
     def put(self, part: Part) -> None: ...
+
+    def put_run(self, run_id: str, run: bytes) -> None: ...
 
     def room(self) -> "Future[None]": ...
 
@@ -84,9 +79,9 @@ class RunCapture(RunObserver):
     _attempt = 1
     _repeatable = False
     _logged = 0
+    _numbered = 0
     _size = 0
     _metadata: dict[str, object] | None = None
-    _large: "deque[tuple[int, str, bytes]] | None" = None
 
     def __init__(
         self, run: Run, plan: Plan, subject: Subject, writer: PartWriter, base: float, *, attempt: int, repeatable: bool
@@ -97,9 +92,8 @@ class RunCapture(RunObserver):
         self._subject = subject
         self._writer = writer
         self._base = base
-        self._steps: deque[StepRecord] = deque()
-        self._logs: deque[tuple[Value, ...]] = deque()
-        self._next_number = count(1).__next__
+        self._steps: list[StepRecord] = []
+        self._logs: list[LogFacts] = []
         if repeatable:
             self._attempt = attempt
             self._repeatable = True
@@ -107,22 +101,24 @@ class RunCapture(RunObserver):
     @property
     def is_quiet(self) -> bool:
         """True when nothing has come since the last part, but for steps that run."""
-        return self.written and not self._logs and all(record.status == RUNNING for record in tuple(self._steps))
+        return self.written and not self._logs and all(record.ended is None for record in tuple(self._steps))
 
     # Steps
 
     def step_began(self, step: ObservedStep) -> StepRecord:
-        record = StepRecord(self._next_number(), step.name, monotonic())
+        record = StepRecord()
+        record.name = step.name
+        record.started = monotonic()
         self._steps.append(record)
         return record
 
     def step_ended(self, record: StepRecord, step: ObservedStep, value: object) -> "Future[None] | None":
+        record.ended = monotonic()
+        record.status = "completed"
         plan = self.plan
         if plan.payloads and not self.ended:
             outputs = record.outputs = dump_outputs(step, value)
             self._size += len(outputs)
-        record.seconds = monotonic() - record.started
-        record.status = "completed"
         if plan.in_background:
             if len(self._steps) >= _PART_ROWS or self._size > _PART_BYTES:
                 self.hand_over()
@@ -131,13 +127,14 @@ class RunCapture(RunObserver):
 
     def step_failed(self, record: StepRecord, error: BaseException) -> None:
         record.error = message_of(error)
-        record.seconds = monotonic() - record.started
+        record.ended = monotonic()
         canceled = isinstance(error, RunCanceled) or self.run.cancel_reason is not None
         record.status = "canceled" if canceled else "failed"
         self._hold_or_flush()
 
     def step_restored(self, step: ObservedStep, value: object) -> None:
         record = self.step_began(step)
+        record.ended = record.started
         if self.plan.payloads:
             record.outputs = dump_outputs(step, value)
         record.status = "restored"
@@ -153,10 +150,10 @@ class RunCapture(RunObserver):
         """Keep what is held of a run that may yet fail within bounds: payloads of steps go first, then steps."""
         if self._size > MAX_HELD_BYTES:
             for record in tuple(self._steps):
-                record.outputs = None
+                record.outputs = b""
             self._size = 0
         if len(self._steps) > MAX_HELD_ROWS:
-            self._steps.popleft()
+            del self._steps[0]
 
     def add_metadata(self, data: Mapping[str, object]) -> None:
         self._metadata = checked_metadata(self._metadata, data)
@@ -172,8 +169,7 @@ class RunCapture(RunObserver):
             return
         message = _FULL if number == MAX_LOGS + 1 else text()
         self._size += len(message)
-        row = (self.run.id, number, record.created, record.levelno, record.name[:200], step_name, message)
-        self._logs.append(row)
+        self._logs.append((number, record.created, record.levelno, record.name[:200], step_name, message))
         if not self.plan.failures_only and (len(self._logs) >= _PART_ROWS or self._size > _PART_BYTES):
             self.hand_over()
 
@@ -188,66 +184,93 @@ class RunCapture(RunObserver):
     def hand_over(self, waiter: "Future[None] | None" = None) -> None:
         """Hand over what there is of a run that goes on."""
         if not self.ended:
-            self._put(self._row(RUNNING), waiter)
+            self._put(waiter)
 
     def finish(self, seconds: float) -> "Future[None] | None":
         """Hand over the rest, when the run has ended; the future, when the plan waits, is as in `flush`."""
         self.ended = True
-        run, steps = self.run, self._steps
-        completed = run.outputs_json is not None
-        status = "completed" if completed else _STATUS.get(run.status, "failed")
-        if self.plan.failures_only and status != "failed":
+        run, plan = self.run, self.plan
+        if run.outputs_json is not None:
+            if self._fits_bundle(run.outputs_json):
+                self._writer.put_run(run.id, self._packed(seconds, run.outputs_json))
+                return None
+            status, error = COMPLETED, None
+        else:
+            status, error = _STATUS.get(run.status, "failed"), message_of(run.error)
+        if plan.failures_only and status != "failed":
             return None
-        packed = None
-        if not self.written and len(steps) <= _PACKED_STEPS and self._size <= LARGE:
-            for record in steps:
-                if record.status == RUNNING:  # in a thread that was left behind
-                    record.status = "canceled"
-            packed = packed_steps(steps, self._base, metadata=self.plan.metadata)
-            steps.clear()
-        waiter: Future[None] | None = Future() if self.plan.waits else None
-        error = None if completed else message_of(run.error)
-        row = self._row(status, seconds, error, run.outputs_json, packed)
-        self._put(row, waiter)
+        waiter: Future[None] | None = Future() if plan.waits else None
+        self._put(waiter, status, seconds, error, run.outputs_json)
         return waiter
 
-    def _put(self, row: tuple[Value, ...], waiter: "Future[None] | None") -> None:
+    # Bundles
+
+    def _fits_bundle(self, outputs: bytes) -> bool:
+        """Say whether a run that completed is as most are: nothing was written of it yet, and little is to be."""
+        if self.written or self._repeatable or not self.plan.in_background:
+            return False
+        self._size += len(self.run.parameters_json) + len(outputs)
+        return self._size <= LARGE and len(self._steps) <= _BUNDLED_PARTS and len(self._logs) <= _BUNDLED_PARTS
+
+    def _packed(self, seconds: float, outputs: bytes) -> bytes:
+        run, plan, records = self.run, self.plan, self._steps
+        metadata = (self._metadata or {}) if plan.metadata else None
+        steps = [
+            (
+                record.name,
+                record.status if record.ended is not None else _LEFT,
+                record.attempt,
+                record.started,
+                record.ended,
+                record.error,
+                record.metadata if plan.metadata else None,
+            )
+            for record in records
+        ]
+        facts = (run.id, run.name, self._base, self.began, seconds, metadata, steps, self._logs)
+        if plan.payloads:
+            return packed(facts, [run.parameters_json, outputs, *[record.outputs for record in records]])
+        return packed(facts, [b""] * (2 + len(records)))
+
+    # Rows
+
+    def _put(
+        self,
+        waiter: "Future[None] | None",
+        status: str = RUNNING,
+        seconds: float | None = None,
+        error: str | None = None,
+        outputs: bytes | None = None,
+    ) -> None:
+        """Hand over what there is in rows of its own."""
         self.written = True
-        part = Part(row, repeatable=self._repeatable, waiter=waiter)
-        part.size = self._size + _size_of(row[10]) + _size_of(row[11])
-        self._size = 0
-        if self._steps:
-            part.steps = [self._step(record) for record in self._taken_steps()]
-        if self._logs:
-            part.logs = _taken(self._logs)
-        if self._large:
-            part.large = _taken(self._large)
-        part.count = 1 + len(part.steps) + len(part.logs)
+        run_id, size, self._size = self.run.id, self._size, 0
+        large: list[Large] = []
+        row = self._row(large, status, seconds, error, outputs)
+        lock: threading.Lock = self.__dict__.setdefault("_lock", threading.Lock())
+        with lock:
+            steps, logs = self._taken_steps(), _taken(self._logs)
+        part = Part(row, [self._step(large, record) for record in steps], [(run_id, *log) for log in logs])
+        part.count = 1 + len(steps) + len(logs)
+        part.size = size + sum(len(text) for text in row if isinstance(text, bytes))
+        part.large, part.repeatable, part.waiter = large, self._repeatable, waiter
         self._writer.put(part)
 
     def _taken_steps(self) -> list[StepRecord]:
         """Take out what there is, but leave what has not ended: that comes once more."""
         records = _taken(self._steps)
+        for record in records:
+            if not record.number:
+                record.number = self._numbered = self._numbered + 1
         if not self.ended:
-            self._steps.extend(record for record in records if record.status == RUNNING)
+            self._steps.extend(record for record in records if record.ended is None)
         return records
 
     def _row(
-        self,
-        status: str,
-        seconds: float | None = None,
-        error: str | None = None,
-        outputs: bytes | None = None,
-        steps: bytes | None = None,
+        self, large: list[Large], status: str, seconds: float | None, error: str | None, outputs: bytes | None
     ) -> tuple[Value, ...]:
         run, plan, subject = self.run, self.plan, self._subject
-        began, parameters = self._base + self.began, None
-        if plan.payloads:
-            parameters = self._inline(RUN, "parameters", run.parameters_json)
-            if outputs is not None:
-                outputs = self._inline(RUN, "outputs", outputs)
-        else:
-            outputs = None
+        began = self._base + self.began
         return (
             run.id,
             subject.deployment,
@@ -259,50 +282,38 @@ class RunCapture(RunObserver):
             None if seconds is None else began + seconds,
             seconds,
             error,
-            parameters,
-            outputs,
-            self._run_metadata() if plan.metadata else None,
-            steps,
+            self._inline(large, RUN, "parameters", run.parameters_json) if plan.payloads else None,
+            self._inline(large, RUN, "outputs", outputs) if plan.payloads else None,
+            with_user(subject.metadata, self._metadata) if plan.metadata else None,
         )
 
-    def _run_metadata(self) -> bytes:
-        whole = self._subject.metadata
-        return whole if self._metadata is None else b'%b,"user":%b}' % (whole[:-1], to_json(self._metadata))
-
-    def _step(self, record: StepRecord) -> tuple[Value, ...]:
-        outputs = record.outputs
-        if outputs is not None:
-            outputs = self._inline(record.number, "outputs", outputs)
-        if self.ended and record.status == RUNNING:  # in a thread that was left behind
-            record.status = "canceled"
-        metadata = record.metadata if self.plan.metadata else None
+    def _step(self, large: list[Large], record: StepRecord) -> tuple[Value, ...]:
+        ended, metadata = record.ended, record.metadata if self.plan.metadata else None
         return (
             self.run.id,
             record.number,
             record.name,
-            record.status,
+            _LEFT if ended is None and self.ended else record.status,
             record.attempt,
             self._base + record.started,
-            None if record.status == RUNNING else record.seconds,
+            None if ended is None else ended - record.started,
             record.error,
-            outputs,
+            self._inline(large, record.number, "outputs", record.outputs),
             None if metadata is None else to_json(metadata),
         )
 
-    def _inline(self, number: int, name: str, body: bytes) -> bytes | None:
-        """Return a payload that stands in its row; a large one is put aside for a file."""
+    def _inline(self, large: list[Large], number: int, name: str, body: bytes | None) -> bytes | None:
+        """Return a payload that stands in its row; one that is to have a file goes to the `large` ones."""
+        if not body:
+            return None
         if len(body) <= LARGE or not self._writer.keeps_files:
             return body
-        if self._large is None:
-            self._large = deque()
-        self._large.append((number, name, body))
+        large.append((number, name, body))
         return None
 
 
-def _size_of(text: Value) -> int:
-    return len(text) if isinstance(text, bytes) else 0
-
-
-def _taken(waiting: "deque[T]") -> list[T]:
+def _taken(waiting: list[T]) -> list[T]:
     """Take out what is there now; others may add meanwhile."""
-    return [waiting.popleft() for _ in range(len(waiting))]
+    taken = waiting[:]
+    del waiting[: len(taken)]
+    return taken

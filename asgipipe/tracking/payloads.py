@@ -1,7 +1,5 @@
 """What steps return, as JSON."""
 
-from functools import lru_cache
-
 from pydantic_core import to_json
 
 from asgipipe.errors import DefinitionError
@@ -19,22 +17,17 @@ def dump_outputs(step: ObservedStep, value: object) -> bytes:
     try:
         names = step.output_names
     except DefinitionError:
-        names = ("output",)
-    if len(names) > 1 and isinstance(value, tuple) and len(value) == len(names):
-        return _dump(dict(zip(names, value, strict=True)))
-    return b"%b%b}" % (_opening(names[0] if len(names) == 1 else "output"), _dump(value))
-
-
-@lru_cache(maxsize=1024)
-def _opening(name: str) -> bytes:
-    return b"{%b:" % to_json(name)
-
-
-def _dump(value: object) -> bytes:
+        names = ()
+    if len(names) == 1:
+        outputs = {names[0]: value}
+    elif len(names) > 1 and isinstance(value, tuple) and len(value) == len(names):
+        outputs = dict(zip(names, value, strict=True))
+    else:
+        outputs = {"output": value}
     try:
-        return to_json(value, inf_nan_mode="null", fallback=_described)
+        return to_json(outputs, inf_nan_mode="null", fallback=_described)
     except Exception:  # boundary: serialisers of the user's may raise anything, and cycles and lone surrogates do, too
-        return to_json(_described(value))
+        return to_json({name: _described(one) for name, one in outputs.items()})
 
 
 def _described(value: object) -> str:

@@ -78,7 +78,9 @@ class RunReader:
         steps = [step for step in run.steps if step.number > steps_after]
         if not run.steps:
             steps = store.steps(transaction, run_id, steps_after, limit + 1)
-        logs = store.logs(transaction, run_id, logs_after, limit + 1)
+        logs = [log for log in run.logs if log.number > logs_after]
+        if not run.logs:
+            logs = store.logs(transaction, run_id, logs_after, limit + 1)
         artifacts = store.artifacts(transaction, run_id, [RUN, *(step.number for step in steps[:limit])])
         whole = replace(
             run,

@@ -16,9 +16,10 @@ from asgipipe.settings import DeploymentSettings
 from asgipipe.stores.lazy import LazyDatabase
 from asgipipe.tracking import store
 from asgipipe.tracking.artifacts import ArtifactFiles, artifact_files, keeps_files
-from asgipipe.tracking.capture import RunCapture, Subject
+from asgipipe.tracking.capture import RunCapture
 from asgipipe.tracking.logs import RunLogHandler
 from asgipipe.tracking.policy import Plan, plan_of, plan_of_override
+from asgipipe.tracking.records import Subject
 from asgipipe.tracking.writer import BackgroundWriter
 
 logger = logging.getLogger("asgipipe")
@@ -61,7 +62,7 @@ class Recorder:
         self._subject = Subject(deployment, pipeline, to_json(metadata))
         self._clock = clock
         self.writer = BackgroundWriter(
-            lazy, self._files, keeps_files=keeps_files(settings.artifact_url, settings.store_url)
+            lazy, self._subject, self._files, keeps_files=keeps_files(settings.artifact_url, settings.store_url)
         )
         self._handler: RunLogHandler | None = None
         self._active: set[RunCapture] = set()

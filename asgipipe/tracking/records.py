@@ -1,20 +1,28 @@
 """What is known of recorded runs, and how it is written as JSON."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import zip_longest
-from operator import attrgetter
 from typing import Self
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
-from asgipipe.pipelines.observer import StepRecord
 from asgipipe.stores.database import Row
 
 RUN = 0
 """The number that stands for the run itself, where steps have theirs."""
+RUNNING = "running"
+COMPLETED = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose runs are recorded; `metadata` is the JSON object that says so in every run."""
+
+    deployment: str
+    pipeline: str
+    metadata: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +131,7 @@ class RecordedRun:
 
     @classmethod
     def of(cls, row: Row) -> Self:
-        steps = row[-1]
-        return cls(*row[:-1], read_steps(steps) if isinstance(steps, bytes) else ())  # type: ignore[call-arg,arg-type]  # as above
+        return cls(*row)  # type: ignore[arg-type]  # as above
 
     @classmethod
     def listed(cls, row: Row) -> Self:
@@ -177,26 +184,9 @@ class RunPage:
         return _object({}, members)
 
 
-def packed_steps(records: Collection[StepRecord], base: float, *, metadata: bool) -> bytes:
-    """Return steps as `read_steps` reads them from the row of their run; `base` is added to when they began."""
-    facts = [
-        (one.number, one.name, one.status, one.attempt, base + one.started, one.seconds, one.error) for one in records
-    ]
-    outputs = b",".join([one.outputs or b"null" for one in records])
-    notes = [one.metadata for one in records] if metadata else []
-    return b'{"facts":%b,"outputs":[%b],"metadata":%b}' % (to_json(facts), outputs, to_json(notes))
-
-
-def read_steps(text: bytes) -> list[RecordedStep]:
-    """Return the steps in the row of a run, by number."""
-    packed = from_json(text)
-    rows = zip_longest(packed["facts"], packed["outputs"], packed["metadata"])
-    steps = [RecordedStep.of((*facts, _json(outputs), _json(metadata))) for facts, outputs, metadata in rows]
-    return sorted(steps, key=attrgetter("number"))
-
-
-def _json(value: object) -> bytes | None:
-    return None if value is None else to_json(value)
+def with_user(metadata: bytes, user: Mapping[str, object] | None) -> bytes:
+    """Return the metadata of a run: that of its deployment, and what its code has added, which may be nothing."""
+    return b'%b,"user":%b}' % (metadata[:-1], to_json(user)) if user else metadata
 
 
 def timestamp(seconds: float) -> str:

@@ -3,15 +3,15 @@
 Everything written may be written again: a run and its steps replace what was known of them, a log record stands.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from heapq import merge
+from itertools import chain, islice
+from operator import attrgetter
 
 from asgipipe.stores.database import Transaction, Value
-from asgipipe.tracking.records import RecordedArtifact, RecordedLog, RecordedRun, RecordedStep, RunPage
-
-RUNNING = "running"
-COMPLETED = "completed"
+from asgipipe.tracking import bundles
+from asgipipe.tracking.records import COMPLETED, RecordedArtifact, RecordedLog, RecordedRun, RecordedStep, RunPage
 
 _ROWS_AT_ONCE = (64, 8, 1)
 """How many rows one statement inserts.
@@ -47,7 +47,7 @@ def _update(columns: str) -> str:
 
 _RUN_COLUMNS = (
     "id, deployment, pipeline, name, attempt, status, started_at, completed_at, execution_time, error, "
-    "parameters, outputs, metadata, steps"
+    "parameters, outputs, metadata"
 )
 _STEP_COLUMNS = "number, name, status, attempt, started_at, execution_time, error, outputs, metadata"
 _insert_runs = _Insert("runs", _RUN_COLUMNS, f"(id) {_update(_RUN_COLUMNS.partition(', ')[2])}")
@@ -125,6 +125,22 @@ def page(
     cursor: str | None,
 ) -> RunPage:
     """Return the newest runs, those before `cursor`; of one deployment, or of all."""
+    found: Iterable[RecordedRun] = _rows(transaction, deployment, status, pipeline, limit + 1, cursor)
+    if status in (None, COMPLETED):
+        bundled = bundles.newest(transaction, deployment, pipeline, cursor)
+        found = islice(merge(found, bundled, key=attrgetter("id"), reverse=True), limit + 1)
+    runs = list(found)
+    return RunPage(runs[:limit], runs[limit - 1].id if len(runs) > limit else None)
+
+
+def _rows(
+    transaction: Transaction,
+    deployment: str | None,
+    status: str | None,
+    pipeline: str | None,
+    limit: int,
+    cursor: str | None,
+) -> list[RecordedRun]:
     given = {"deployment = ?": deployment, "status = ?": status, "pipeline = ?": pipeline, "id < ?": cursor}
     conditions = [condition for condition, value in given.items() if value is not None]
     if status not in (None, COMPLETED):
@@ -132,15 +148,15 @@ def page(
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     values = [value for value in given.values() if value is not None]
     sql = f"SELECT {_LISTED} FROM runs {where} ORDER BY id DESC LIMIT ?"  # noqa: S608  # constants
-    runs = [RecordedRun.listed(row) for row in transaction.rows(sql, *values, limit + 1)]
-    return RunPage(runs[:limit], runs[limit - 1].id if len(runs) > limit else None)
+    return [RecordedRun.listed(row) for row in transaction.rows(sql, *values, limit)]
 
 
 def run(transaction: Transaction, deployment: str | None, run_id: str) -> RecordedRun | None:
-    """Return a run without its parts, but for the steps that its row holds."""
+    """Return a run; its parts are with it if it is in a bundle."""
     sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?"  # noqa: S608  # constants
     row = transaction.row(sql, run_id)
-    return None if row is None or deployment not in (None, row[1]) else RecordedRun.of(row)
+    found = bundles.find(transaction, run_id) if row is None else RecordedRun.of(row)
+    return found if found is not None and deployment in (None, found.deployment) else None
 
 
 def steps(transaction: Transaction, run_id: str, after: int, limit: int) -> list[RecordedStep]:

@@ -11,10 +11,12 @@ from functools import partial
 from time import monotonic
 
 from asgipipe.errors import StoreError, UnavailableError
+from asgipipe.stores.database import Transaction
 from asgipipe.stores.lazy import LazyDatabase
-from asgipipe.tracking import store
+from asgipipe.tracking import bundles, store
 from asgipipe.tracking.artifacts import ArtifactFiles
 from asgipipe.tracking.capture import Part, PartWriter
+from asgipipe.tracking.records import Subject
 
 logger = logging.getLogger("asgipipe")
 
@@ -31,8 +33,26 @@ _PATIENCE = 10.0
 _REPORTS = 60.0
 
 
+class Group:
+    """What is written together: runs for bundles, and parts; `rows` and `size`, in bytes, are what they come to."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, bytes] = {}
+        self.parts: list[Part] = []
+        self.rows = 0
+        self.size = 0
+
+    @property
+    def is_urgent(self) -> bool:
+        return any(part.waiter is not None for part in self.parts)
+
+    def write(self, subject: Subject, transaction: Transaction) -> None:
+        store.write(transaction, self.parts)
+        bundles.write(transaction, subject, self.runs)
+
+
 class BackgroundWriter(PartWriter):
-    """Takes parts on any thread and writes them from the event loop, one group at a time, while the next one gathers.
+    """Takes runs and parts of runs on any thread and writes them from the event loop, one group at a time, while the next one gathers.
 
     `waits` counts how often a run had to wait for room, `lost` the rows that could not be written. A part that waits is
     written at once; others may wait a little for more.
@@ -41,6 +61,7 @@ class BackgroundWriter(PartWriter):
     def __init__(
         self,
         lazy: LazyDatabase,
+        subject: Subject,
         files: Callable[[], ArtifactFiles],
         *,
         keeps_files: bool,
@@ -53,12 +74,14 @@ class BackgroundWriter(PartWriter):
         self.waits = 0
         self.lost = 0
         self._lazy = lazy
+        self._subject = subject
         self._make_files = files
         self._files: ArtifactFiles | None = None
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._clock = clock
-        self._parts: deque[Part] = deque()
+        self._groups: deque[Group] = deque()
+        self._gathering = Group()
         self._waiting_for_room: deque[Future[None]] = deque()
         self._rows = 0
         self._bytes = 0
@@ -88,10 +111,8 @@ class BackgroundWriter(PartWriter):
             await asyncio.wait([self._task])
         with self._lock:
             self._stopped = True
-            left = list(self._parts)
-            self._parts.clear()
-        if left:
-            self._lose(left, UnavailableError("The deployment has stopped."))
+        while left := self._group():
+            self._lose(left.rows, UnavailableError("The deployment has stopped."))
             self._release(left)
         self._report()
         if self._file_thread is not None:
@@ -101,17 +122,39 @@ class BackgroundWriter(PartWriter):
 
     def put(self, part: Part) -> None:
         with self._lock:
-            if self._stopped:
-                self._lose([part], UnavailableError("The deployment has stopped."))
-                if part.waiter is not None:
-                    part.waiter.cancel()
-                return
-            self._parts.append(part)
-            self._rows += part.count
-            self._bytes += part.size
-            self.full = self._is_full()
-            must_wake, self._scheduled = not self._scheduled, True
-        if must_wake:
+            stopped = self._stopped
+            if not stopped:
+                self._gathering.parts.append(part)
+                self._count(part.count, part.size)
+        if stopped:
+            self._lose(part.count, UnavailableError("The deployment has stopped."))
+            if part.waiter is not None:
+                part.waiter.cancel()
+
+    def put_run(self, run_id: str, run: bytes) -> None:
+        """Take a packed run for a bundle."""
+        with self._lock:
+            stopped = self._stopped
+            if not stopped:
+                self._gathering.runs[run_id] = run
+                self._count(1, len(run))
+        if stopped:
+            self._lose(1, UnavailableError("The deployment has stopped."))
+
+    def _count(self, rows: int, size: int) -> None:
+        """Count what was added to the group that gathers, and have it written."""
+        group = self._gathering
+        group.rows += rows
+        group.size += size
+        self._rows += rows
+        self._bytes += size
+        if group.rows >= _GROUP_ROWS or group.size >= _GROUP_BYTES:
+            self._groups.append(group)
+            self._gathering = Group()
+        if self._rows >= self._max_rows or self._bytes >= self._max_bytes:
+            self.full = True
+        if not self._scheduled:
+            self._scheduled = True
             with contextlib.suppress(RuntimeError):  # the loop is closed: the process is on its way out
                 self._loop.call_soon_threadsafe(self._begin)
 
@@ -126,9 +169,6 @@ class BackgroundWriter(PartWriter):
         waiter.set_result(None)
         return waiter
 
-    def _is_full(self) -> bool:
-        return self._rows >= self._max_rows or self._bytes >= self._max_bytes
-
     # On the event loop
 
     def _begin(self) -> None:
@@ -139,32 +179,31 @@ class BackgroundWriter(PartWriter):
             try:
                 await self._write(group)
             except asyncio.CancelledError:
-                self._lose(group, UnavailableError("The deployment has stopped."))
+                self._lose(group.rows, UnavailableError("The deployment has stopped."))
                 raise
             finally:
                 self._release(group)
 
-    def _group(self) -> list[Part]:
+    def _group(self) -> Group | None:
         """Take what is written next; nothing ends the task."""
-        group: list[Part] = []
-        rows = size = 0
         with self._lock:
-            while self._parts and rows < _GROUP_ROWS and size < _GROUP_BYTES:
-                part = self._parts.popleft()
-                rows += part.count
-                size += part.size
-                group.append(part)
-            self._scheduled = bool(group)
+            if self._groups:
+                return self._groups.popleft()
+            group = self._gathering
+            self._scheduled = group.rows > 0
+            if not self._scheduled:
+                return None
+            self._gathering = Group()
         return group
 
-    async def _write(self, group: list[Part]) -> None:
+    async def _write(self, group: Group) -> None:
         delay, longest = _DELAYS
         while True:
             try:
                 await self._attempt(group)
             except Exception as error:  # boundary: whatever it is, it must neither fail a run nor end the writing
                 if self._gives_up(error):
-                    self._lose(group, error)
+                    self._lose(group.rows, error)
                     return
                 await self._pause(delay)
                 delay = min(2 * delay, longest)
@@ -173,14 +212,13 @@ class BackgroundWriter(PartWriter):
                 self._report()
                 return
 
-    async def _attempt(self, group: list[Part]) -> None:
+    async def _attempt(self, group: Group) -> None:
         database = await self._lazy.open()
-        large = [part for part in group if part.large]
+        large = [part for part in group.parts if part.large]
         if large:
             await self._put_files(large)
-        urgent = any(part.waiter is not None for part in group) or self.full or self._stopping.is_set()
-        operation = partial(store.write, group=group)
-        await asyncio.wrap_future(database.enqueue(operation, urgent=urgent))
+        urgent = group.is_urgent or self.full or self._stopping.is_set()
+        await asyncio.wrap_future(database.enqueue(partial(group.write, self._subject), urgent=urgent))
 
     async def _put_files(self, parts: list[Part]) -> None:
         if self._file_thread is None:
@@ -207,21 +245,20 @@ class BackgroundWriter(PartWriter):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    def _release(self, group: list[Part]) -> None:
+    def _release(self, group: Group) -> None:
         """Make room for others, and let go on whoever waits for these."""
         with self._lock:
-            self._rows -= sum(part.count for part in group)
-            self._bytes -= sum(part.size for part in group)
-            self.full = self._is_full()
+            self._rows -= group.rows
+            self._bytes -= group.size
+            self.full = self._rows >= self._max_rows or self._bytes >= self._max_bytes
             going_on = [] if self.full else list(self._waiting_for_room)
             if going_on:
                 self._waiting_for_room.clear()
-        for waiter in (*(part.waiter for part in group), *going_on):
+        for waiter in (*(part.waiter for part in group.parts), *going_on):
             if waiter is not None and waiter.set_running_or_notify_cancel():
                 waiter.set_result(None)
 
-    def _lose(self, group: list[Part], error: Exception | None) -> None:
-        rows = sum(part.count for part in group)
+    def _lose(self, rows: int, error: Exception) -> None:
         self.lost += rows
         self._unreported += rows
         now = self._clock()

@@ -1,6 +1,7 @@
 """The queue on PgQueuer, over a real server: what is in its table, what it survives, and what it refuses."""
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -9,7 +10,10 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 
@@ -18,6 +22,7 @@ from asgipipe.errors import DefinitionError, StorageFullError, StoreError, Unava
 from asgipipe.jobs.queue import load_queue
 from asgipipe.jobs.states import JobState
 from asgipipe.jobs.store import JobStore
+from asgipipe.stores.database import Transaction
 from asgipipe.stores.registry import database
 from asgipipe.testing.queues import SOON, Stage, end_of, found, lateness, submit, until, working
 from tests.jobs.submitting import submitted
@@ -26,6 +31,14 @@ from tests.running import started
 
 pytest.importorskip("pgqueuer")
 pytest.importorskip("psycopg")
+
+from pgqueuer import Queries
+from pgqueuer.types import QueueManagerId
+
+from asgipipe.jobs.postgres import deliveries
+from asgipipe.jobs.postgres.link import Driver, Link
+from asgipipe.jobs.postgres.repository import Repository
+from asgipipe.stores.postgresql import Limits
 
 PATIENCE = 30.0
 HASTY = Path(__file__).with_name("hasty.py")
@@ -144,6 +157,33 @@ def test_a_claim_of_unknown_outcome(table: Table, monkeypatch: pytest.MonkeyPatc
     asyncio.run(main())
 
 
+def test_answers_to_commits_are_lost(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job whose claim was committed without an answer, and so is done again, is run by the worker that has it."""
+    import psycopg
+
+    from asgipipe.stores.postgresql.connection import Connection
+
+    original = Connection.commit
+    commits = itertools.count(1)
+
+    def commit(connection: Connection) -> None:
+        changed = connection._changed
+        original(connection)
+        if changed and next(commits) % 3 == 0:
+            raise psycopg.OperationalError("the answer was lost")
+
+    async def main() -> None:
+        stage = Stage()
+        async with working(stage, table.settings) as deployment:
+            monkeypatch.setattr(Connection, "commit", commit)
+            jobs = [await submit(deployment, str(number)) for number in range(12)]
+            assert {(await end_of(deployment, job_id)).attempt for job_id in jobs} == {1}
+            monkeypatch.undo()
+        assert sorted(stage.begun, key=int) == [str(number) for number in range(12)]
+
+    asyncio.run(main())
+
+
 def test_a_row_of_a_worker_that_has_died(table: Table) -> None:
     """What was picked by somebody who gives no sign of life is delivered to another one after the lease."""
 
@@ -171,6 +211,93 @@ def test_a_row_that_is_lost(table: Table) -> None:
             assert (await end_of(replica, job_id)).state is JobState.COMPLETED
 
     asyncio.run(main())
+
+
+def test_a_row_that_was_picked_where_there_is_no_room(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is delivered to a worker that has room, however long the jobs go on that came in between."""
+    original: Callable[..., Awaitable[object]] = Repository.dequeue
+    first, other = Stage(), Stage()
+
+    async def main() -> None:
+        async with working(first, table.settings, job_concurrency=1) as full:
+
+            async def dequeue(self: Repository, **options: object) -> object:
+                rows = await original(self, **options)
+                if rows and not first.begun:  # as a claim of unknown outcome does, and the run of a lost connection
+                    await claimed_past_the_queue(full, intruder)
+                return rows
+
+            monkeypatch.setattr(Repository, "dequeue", dequeue)
+            intruder = await submit(full, "intruder", wait=True, delay=0.3, priority=-1)
+            job_id = await submit(full, "x")
+            await until(lambda: first.begun)
+            async with working(other, table.settings):
+                assert (await end_of(full, job_id)).state is JobState.COMPLETED
+            assert (first.begun, other.begun) == (["intruder"], ["x"])
+            first.open()
+
+    asyncio.run(main())
+
+
+async def claimed_past_the_queue(deployment: Deployment, job_id: str) -> None:
+    there = deployment.service.jobs._open
+    assert there is not None
+    assert there.worker is not None
+    async with asyncio.timeout(PATIENCE):
+        while await there.store.claim_one(there.worker.owner, job_id) is None:  # noqa: ASYNC110  # it is not due yet
+            await asyncio.sleep(0.01)
+    await there.worker.adopt()
+
+
+def test_a_row_that_is_picked_again_while_its_handler_ends(postgresql_url: str) -> None:
+    """PgQueuer passes it by, so it takes up no room for ever."""
+    rows = [SimpleNamespace(id=1), SimpleNamespace(id=2)]
+
+    async def main() -> set[int]:
+        link = await Link.to(postgresql_url, Limits())
+        picked: set[int] = set()
+        try:
+            repository = Repository(Driver(link), picked, room)
+            repository.dispatched = {1}
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Queries, "dequeue", dequeue)
+                await repository.dequeue(10, {}, QueueManagerId(uuid4()), None, timedelta(seconds=1))
+        finally:
+            await link.close()
+        return picked
+
+    async def room() -> int:
+        return 10
+
+    async def dequeue(self: object, *_: object) -> object:
+        return rows
+
+    assert asyncio.run(main()) == {2}
+
+
+def test_a_sweep_that_nobody_foresaw(
+    table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a look for lost rows comes upon, the next one finds them."""
+    original, fails = deliveries.any_lost, [1]
+
+    def any_lost(transaction: Transaction, deployment: str, now: float) -> bool:
+        if fails:
+            fails.pop()
+            raise RuntimeError("no such table")
+        return original(transaction, deployment, now)
+
+    monkeypatch.setattr(deliveries, "any_lost", any_lost)
+
+    async def main() -> None:
+        stage = Stage()
+        async with working(stage, table.settings, run_jobs=False) as replica, working(stage, table.settings):
+            job_id = await submit(replica, delay=0.2)
+            table.execute("DELETE FROM asgipipe_pgqueuer")
+            assert (await end_of(replica, job_id)).state is JobState.COMPLETED
+
+    asyncio.run(main())
+    assert caplog.text.count("lost deliveries cannot be looked for") == 1
 
 
 def test_what_pgqueuer_notes_down_is_forgotten(table: Table) -> None:

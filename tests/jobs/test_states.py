@@ -6,7 +6,7 @@ import pytest
 
 from asgipipe import jobs
 from asgipipe.jobs.records import TERMINAL_EVENTS
-from asgipipe.jobs.rows import StaleAttemptError, moved
+from asgipipe.jobs.rows import StaleAttemptError, moved, moving
 from asgipipe.jobs.states import TRANSITIONS, JobState
 from asgipipe.stores.database import Transaction
 from asgipipe.testing.jobstores import pending_job
@@ -48,6 +48,17 @@ def test_a_row_changes_its_state_as_the_table_says(before: JobState, after: JobS
     sql, *parameters = transaction.change.call_args_list[0].args
     assert sql == "UPDATE jobs SET state = ?, delayed = ?, owner = ? WHERE id = ? AND attempt = ? AND state = ?"
     assert parameters == [after.value, 0, 7, job.id, 3, before.value]
+
+
+@pytest.mark.parametrize(("before", "after"), PAIRS)
+def test_a_row_that_nobody_has_read_changes_its_state_as_the_table_says(before: JobState, after: JobState) -> None:
+    """There is a statement for what the table allows, which touches rows in the state before alone, and no other."""
+    if after not in TRANSITIONS[before]:
+        with pytest.raises(ValueError, match=f"{before} cannot become {after}"):
+            moving(before, after, "owner = ?")
+        return
+    sql = f"UPDATE jobs SET state = '{after}', delayed = 0, owner = ? WHERE state = '{before}'"  # noqa: S608
+    assert moving(before, after, "owner = ?") == sql
 
 
 def test_a_row_that_has_changed_meanwhile_is_not_moved() -> None:

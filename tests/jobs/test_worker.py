@@ -10,9 +10,13 @@ import pytest
 
 from asgipipe import Deployment, DeploymentService, pipeline
 from asgipipe.errors import RunCanceled, StorageFullError, UnavailableError
+from asgipipe.jobs.attempt import Attempt
+from asgipipe.jobs.neighbours import Neighbours
+from asgipipe.jobs.queue import BaseJobQueue, Consumer
 from asgipipe.jobs.records import Job
 from asgipipe.jobs.states import JobState
 from asgipipe.jobs.store import JobStore
+from asgipipe.jobs.worker import Worker
 from tests.http.wire import until
 from tests.jobs.submitting import Gate, ended, events_of, found, in_state, outputs_of, submitted, working
 
@@ -66,6 +70,111 @@ def test_a_claim_that_fails(store: Path, monkeypatch: pytest.MonkeyPatch, late: 
             assert deployment.lifecycle.active == 0
 
     asyncio.run(main())
+
+
+class IdleQueue(BaseJobQueue):
+    """Leaves it to the test to hand out jobs."""
+
+    async def start(self, consumer: Consumer) -> None: ...
+
+    async def drain(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+def test_a_claim_that_fails_while_the_jobs_of_another_are_looked_for(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was claimed without an answer while the store was asked for such jobs is found the next time."""
+    find, claim = JobStore.owned, JobStore.claim_one
+    asked, gate = asyncio.Event(), asyncio.Event()
+    jobs: list[Job] = []
+    claimed: list[str] = []
+
+    async def owned(self: JobStore, owner: int) -> list[Job]:
+        found = await find(self, owner)
+        asked.set()
+        await gate.wait()
+        return found
+
+    async def claim_one(self: JobStore, owner: int, job_id: str) -> Job | None:
+        claimed.append(job_id)
+        if claimed.count(job_id) > 1:
+            return await claim(self, owner, job_id)
+        if job_id == jobs[1].id:
+            await asked.wait()
+        await claim(self, owner, job_id)
+        raise LOST
+
+    monkeypatch.setattr(JobStore, "owned", owned)
+    monkeypatch.setattr(JobStore, "claim_one", claim_one)
+
+    async def main() -> None:
+        async with working(double, store, job_queue=IdleQueue) as deployment:
+            jobs.extend([await submitted(deployment) for _ in range(2)])
+            worker = _worker_of(deployment)
+            second = asyncio.create_task(worker.run(jobs[1].id))
+            await until(lambda: claimed)
+            with pytest.raises(UnavailableError):
+                await worker.run(jobs[0].id)
+            first = asyncio.create_task(worker.run(jobs[0].id))
+            with pytest.raises(UnavailableError):
+                await second
+            gate.set()
+            await first
+            await worker.run(jobs[1].id)
+            assert [(await ended(deployment, job.id)).attempt for job in jobs] == [1, 1]
+
+    asyncio.run(main())
+
+
+def test_a_job_that_runs_here_without_having_been_begun(
+    store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is begun, in the attempt that it has, within two looks; those that were begun are not begun once more."""
+    monkeypatch.setitem(Neighbours.__init__.__kwdefaults__, "look", 0.05)
+    gate = Gate()
+
+    @pipeline
+    async def waiting() -> None:
+        await gate.arrive()
+
+    async def main() -> None:
+        async with working(waiting, store, job_queue=IdleQueue) as deployment:
+            lost, other = [await submitted(deployment) for _ in range(2)]
+            worker = _worker_of(deployment)
+            running = asyncio.create_task(worker.run(other.id))
+            assert await _store_of(deployment).claim_one(worker.owner, lost.id) is not None
+            await until(lambda: gate.entered == 2)
+            assert await worker.adopt() == 0
+            gate.open()
+            await running
+            for job in (lost, other):
+                assert (await ended(deployment, job.id)).attempt == 1
+            assert gate.entered == 2
+
+    with caplog.at_level(logging.WARNING, "asgipipe"):
+        asyncio.run(main())
+    assert "1 jobs were claimed here without having been begun" in caplog.text
+
+
+def test_an_attempt_that_goes_wrong(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of ours costs the job one attempt, as if its worker was lost, and it ends when it has no more."""
+    runs = []
+
+    async def execute(self: Attempt) -> None:
+        runs.append(self.job.attempt)
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(Attempt, "execute", execute)
+
+    async def main() -> None:
+        async with working(double, store, job_max_attempts=2) as deployment:
+            job = await ended(deployment, (await submitted(deployment)).id)
+            assert (job.state, job.error_code, job.losses) == (JobState.FAILED, "interrupted", 2)
+
+    asyncio.run(main())
+    assert runs == [1, 2]
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -161,6 +270,13 @@ def _store_of(deployment: Deployment) -> JobStore:
     there = deployment.service.jobs._open
     assert there is not None
     return there.store
+
+
+def _worker_of(deployment: Deployment) -> Worker:
+    there = deployment.service.jobs._open
+    assert there is not None
+    assert there.worker is not None
+    return there.worker
 
 
 def test_a_worker_that_gets_its_own_job_again(store: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FRAMEWORKS = ("fastapi", "django", "quart")
-SUPPORTED = (*FRAMEWORKS, "gunicorn", "postgres", "docs", "testing")
+SUPPORTED = (*FRAMEWORKS, "gunicorn", "postgres", "docs", "docker", "kubernetes", "testing")
 """The extras whose requirements have a lowest supported version; those of the others follow the newest."""
 
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[\w,-]+\])?>=(?P<version>[\d.]+)(?:,<\d+)?")

@@ -12,11 +12,12 @@ from tests.packaging.floors import FRAMEWORKS, supported
 
 EXTRA = os.environ.get("TESTED_EXTRA", "")
 LOWEST = os.environ.get("TESTED_VERSIONS") == "lowest"
-OPTIONAL = {*FRAMEWORKS, "gunicorn", "drf_spectacular_sidecar", "psycopg", "pgqueuer"}
+OPTIONAL = {*FRAMEWORKS, "gunicorn", "drf_spectacular_sidecar", "psycopg", "pgqueuer", "docker", "lightkube"}
 INSTALLED = {
     "core": set(),
     "docs": {"drf_spectacular_sidecar", "django"},  # the package with the files declares Django
     "postgres": {"psycopg", "pgqueuer"},
+    "kubernetes": {"lightkube"},
     "all": OPTIONAL,
 }
 

@@ -67,4 +67,4 @@ def test_each_extra_is_tested_alone() -> None:
     (alone,) = re.findall(r"^for extra in (.+); do$", CI, re.MULTILINE)
     assert set(alone.split()) == set(SUPPORTED) - {"testing"}  # which all of them hold
     for environment in ("core", "--lowest all", '--python "$python" all'):
-        assert f"scripts/test-with {environment} " in CI
+        assert f"scripts/test-with {environment}\n" in CI

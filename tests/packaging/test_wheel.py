@@ -15,7 +15,7 @@ pytest.importorskip("editables")
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "asgipipe": ROOT / "asgipipe",
-    **{path.parent.name: path.parent for path in sorted((ROOT / "adapters").glob("*/__init__.py"))},
+    **{path.parent.name: path.parent for path in sorted(ROOT.glob("*/asgipipe_*/__init__.py"))},
 }
 
 
@@ -56,13 +56,13 @@ def of_the_checkout() -> set[str]:
 
 
 def test_there_is_a_package_for_each_adapter() -> None:
-    """The folders below adapters/ are the packages that the entry points name."""
-    runners = PROJECT["entry-points"]["asgipipe.app_runners"].values()
-    assert set(PACKAGES) == {value.partition(":")[0].partition(".")[0] for value in runners}
+    """The folders below adapters/ and contrib/ are the packages that the entry points name."""
+    named = {value for group in PROJECT["entry-points"].values() for value in group.values()}
+    assert set(PACKAGES) == {value.partition(":")[0].partition(".")[0] for value in named}
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path, unpacked: Path) -> None:
-    """Every file of the four packages is in the wheel, py.typed among them, and no test, example or document is."""
+    """Every file of the packages is in the wheel, py.typed among them, and no test, example or document is."""
     assert shipped(unpacked) == of_the_checkout()
     assert {f"{package}/py.typed" for package in PACKAGES} <= shipped(unpacked)
     (information,) = unpacked.glob("asgipipe-*.dist-info")
@@ -70,11 +70,11 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path, unpacked: Pa
 
 
 def test_the_wheel_names_its_entry_points(unpacked: Path) -> None:
-    """The four app runners and the command are found in an installed wheel."""
+    """The app runners, the deployers and the command are found in an installed wheel."""
     (file,) = unpacked.glob("*.dist-info/entry_points.txt")
     entries = ConfigParser()
     entries.read(file, encoding="utf-8")
-    assert dict(entries["asgipipe.app_runners"]) == PROJECT["entry-points"]["asgipipe.app_runners"]
+    assert {group: dict(entries[group]) for group in PROJECT["entry-points"]} == PROJECT["entry-points"]
     assert dict(entries["console_scripts"]) == PROJECT["scripts"]
 
 
@@ -98,7 +98,7 @@ print(importlib.metadata.distribution("asgipipe").version == asgipipe.__version_
 
 
 def test_an_editable_install_finds_the_packages(tmp_path: Path) -> None:
-    """An editable install puts the roots of all four packages on the path, and names the same entry points."""
+    """An editable install puts the roots of all packages on the path, and names the same entry points."""
     with zipfile.ZipFile(built("editable", ROOT, tmp_path)) as archive:
         (path_file,) = (name for name in archive.namelist() if name.endswith(".pth"))
         roots = archive.read(path_file).decode().split()

@@ -55,13 +55,18 @@ def recorded(folder: Path, run_id: str) -> RecordedRun | None:
 
 
 def counts(folder: Path) -> dict[str, int]:
-    """Return how many rows each table of recorded runs has; a store that is about to be made has none."""
+    """Return how many rows each table of recorded runs has; a store that is about to be made has none.
+
+    Runs are those in bundles, too.
+    """
     connection = sqlite3.connect(folder / "store.db")
     tables = ("runs", "run_steps", "artifacts", "run_logs")
     try:
         if connection.execute("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'run_logs'").fetchone() == (0,):
             return dict.fromkeys(tables, 0)
-        return {table: connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in tables}  # noqa: S608
+        found = {table: connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in tables}  # noqa: S608
+        (bundled,) = connection.execute("SELECT COALESCE(SUM(count), 0) FROM run_bundles").fetchone()
+        return {**found, "runs": found["runs"] + bundled}
     finally:
         connection.close()
 

@@ -11,6 +11,7 @@ from asgipipe.stores.database import Database, Operation
 from asgipipe.stores.lazy import LazyDatabase
 from asgipipe.stores.registry import database
 from asgipipe.tracking.capture import Part
+from asgipipe.tracking.records import Subject
 from asgipipe.tracking.writer import BackgroundWriter
 from tests.http.wire import until
 from tests.tracking.serving import on_a_loop
@@ -70,7 +71,7 @@ class Failing(Database):
 
 
 def part(number: int, *, waiter: "Future[None] | None" = None, size: int = 10) -> Part:
-    row = (f"run-{number}", "d", "p", "n", 1, "completed", 1.0, 2.0, 1.0, None, b"{}", b"{}", None, None)
+    row = (f"run-{number}", "d", "p", "n", 1, "completed", 1.0, 2.0, 1.0, None, b"{}", b"{}", None)
     return Part(row, size=size, waiter=waiter)
 
 
@@ -78,7 +79,8 @@ def writer_of(store: Failing, **options: object) -> BackgroundWriter:
     def no_files() -> object:
         raise AssertionError("nothing here is large")
 
-    writer = BackgroundWriter(LazyDatabase(lambda: store), no_files, keeps_files=False, **options)  # type: ignore[arg-type]
+    subject = Subject("d", "p", b"{}")
+    writer = BackgroundWriter(LazyDatabase(lambda: store), subject, no_files, keeps_files=False, **options)  # type: ignore[arg-type]
     writer.start()
     return writer
 

@@ -20,18 +20,19 @@ class ErrorBoundaryMiddleware:
     """Answers a refusal with its problem, anything else with a 500 that says nothing about the inside.
 
     SystemExit and KeyboardInterrupt raised by user code end here too: further out they would stop the server. `checks`
-    are the layers that only look at a request and refuse it by raising HTTPError; as plain functions in a row they cost
-    a fraction of nested applications.
+    are the layers that only look at a request and refuse it by raising HTTPError, those in `handshake_checks` at that
+    of a WebSocket only; as plain functions in a row they cost a fraction of nested applications.
     """
 
-    def __init__(self, app: ASGIApp, checks: Sequence[Check]) -> None:
+    def __init__(self, app: ASGIApp, checks: Sequence[Check], handshake_checks: Sequence[Check] = ()) -> None:
         self.app = app
-        self._checks = tuple(checks)
+        self._checks = {"http": tuple(checks), "websocket": (*checks, *handshake_checks)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            for check in self._checks:
-                check(scope, scope[KEY])
+            exchange: Exchange = scope[KEY]
+            for check in self._checks[scope["type"]]:
+                check(scope, exchange)
             await self.app(scope, receive, send)
         except HTTPError as error:
             await self._answer(scope, send, error, error)

@@ -75,7 +75,7 @@ CHUNK = 1000
 def add(transaction: Transaction, job_id: str, priority: int, delay: float) -> None:
     """Add the delivery of a pending job, due in `delay` seconds, unless it has one already."""
     priority = max(-_HIGHEST, min(priority, _HIGHEST))
-    transaction.change(_INSERTION, priority, job_id, job_id, max(delay, 0.0), job_id)
+    transaction.tell(_INSERTION, priority, job_id, job_id, max(delay, 0.0), job_id)
 
 
 def any_lost(transaction: Transaction, deployment: str, now: float) -> bool:

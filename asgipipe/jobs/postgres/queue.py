@@ -155,6 +155,7 @@ class PostgresQueue(BaseJobQueue):
             self._picked = set()
             repository = Repository(driver, self._picked, lambda: self._room(consumer))
             manager = QueueManager(repository, channel=SETTINGS.channel)
+            repository.dispatched = manager.job_context
             manager.entrypoint(consumer.deployment, accepts_context=False)(self._handler(consumer))
             self._manager, self._driver = manager, driver
             with _watching(consumer.database, driver):
@@ -243,11 +244,13 @@ class PostgresQueue(BaseJobQueue):
         """Have a job run to the end of its attempt; return None when that settles its delivery, else a delay.
 
         It goes on when the connection of the queue is lost, and while the store cannot be reached: the worker may have
-        claimed the job without having been told so, and then it is no use that another one is handed it.
+        claimed the job without having been told so, and then it is no use that another one is handed it. It does not
+        wait for room: there is none when jobs were begun that an earlier connection has brought, and others may have.
         """
         while True:
             try:
-                await consumer.run(delivery.job_id)
+                if consumer.room and await consumer.run(delivery.job_id):
+                    return None
                 return self._delay(await consumer.database.read(delivery.due_at))
             except (UnavailableError, StorageFullError):
                 await asyncio.sleep(_AGAIN)
@@ -267,10 +270,14 @@ class PostgresQueue(BaseJobQueue):
     async def _sweep(self, consumer: Consumer) -> None:
         """Find the due jobs that have no delivery, at once and again and again, and shorten PgQueuer's log."""
         while True:
-            with contextlib.suppress(UnavailableError, StorageFullError):
+            try:
                 await self._find_lost(consumer)
                 while await consumer.database.write(deliveries.forget_log) == CHUNK:
                     pass
+            except (UnavailableError, StorageFullError) as error:
+                logger.debug("lost deliveries cannot be looked for now: %s", error)
+            except Exception:  # boundary: whatever it is, the next look is needed all the more
+                logger.exception("lost deliveries cannot be looked for, which is tried again")
             await asyncio.sleep(uniform(0.5, 1.5) * self._interval)  # noqa: S311  # no secret
 
     async def _find_lost(self, consumer: Consumer) -> None:

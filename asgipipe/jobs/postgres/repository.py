@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from datetime import timedelta
 
 import psycopg
@@ -37,6 +37,8 @@ class Repository(Tables):
 
     def __init__(self, driver: Driver, picked: set[int], room: Callable[[], Awaitable[int]]) -> None:
         super().__init__(driver)
+        self.dispatched: Container[JobId] = ()
+        """The rows whose handlers have not ended; PgQueuer passes by one of them that it has picked once more."""
         self._changes = driver
         self._picked = picked
         self._room = room
@@ -55,7 +57,7 @@ class Repository(Tables):
         self._changes.looking()
         size = min(batch_size, room)
         rows = await super().dequeue(size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout)
-        self._picked.update(row.id for row in rows)
+        self._picked.update(row.id for row in rows if row.id not in self.dispatched)
         return rows
 
     async def log_jobs(self, job_status: list[tuple[Job, JOB_STATUS, TracebackRecord | None]]) -> None:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 _PAUSE = 0.3
 """Seconds before another connection is tried."""
+_REST = 0.02
+"""Seconds between looks, at least, however often the store changes."""
 
 
 class Attendant:
@@ -112,6 +114,8 @@ class Attendant:
                 if self._heard:
                     self._heard = False
                     self._tell()
+                # It hears of the commits of this process, too, which may be hundreds a second.
+                bell.wait(_REST)
                 bell.wait(min(self._limits.look, self._limits.renewal), link)
             self._sign_off(link)
         finally:

@@ -1,8 +1,11 @@
 """What operations are done over."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 
-from psycopg import Cursor, IsolationLevel
+import psycopg
+from psycopg import Cursor, Pipeline, errors
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from asgipipe.stores import lane
@@ -17,27 +20,46 @@ class Connection(lane.Connection):
     """Transactions of changes; who listens to `channel` hears of each that has changed anything, at its commit.
 
     They are READ COMMITTED: what an operation has read may be changed by another process before it writes, so the
-    conditions of a change stand in the change, or the row is locked when it is read.
+    conditions of a change stand in the change, or the row is locked when it is read. From `begin` on statements are
+    sent without waiting for the answers to those before (libpq's pipeline mode): an error may show up later, and at the
+    commit at the latest.
     """
 
     dialect = "postgresql"
 
-    def __init__(self, link: Link, server: Server, channel: str | None) -> None:
+    def __init__(self, link: Link, server: Server, channel: str | None, *, begin: str = "BEGIN") -> None:
         self._link = link
         self._server = server
         self._channel = channel
+        self._begin = begin
         self._changed = False
+        self._pipeline: Pipeline | None = None
+        self._exit = ExitStack()
 
     def rows(self, sql: str, *parameters: Value) -> list[Row]:
+        return self.ask(sql, *parameters)()
+
+    def ask(self, sql: str, *parameters: Value) -> Callable[[], list[Row]]:
         cursor = self._execute(sql, parameters)
-        status = cursor.statusmessage or ""
-        self._changed = self._changed or (cursor.rowcount > 0 and not status.startswith("SELECT"))
-        return cursor.fetchall()
+
+        def answer() -> list[Row]:
+            rows = cursor.fetchall()
+            self._changed = self._changed or (bool(rows) and not sql.startswith("SELECT"))
+            return rows
+
+        return answer
 
     def change(self, sql: str, *parameters: Value) -> int:
-        count = max(self._execute(sql, parameters).rowcount, 0)
+        cursor = self._execute(sql, parameters)
+        if self._pipeline is not None:
+            self._pipeline.sync()
+        count = max(cursor.rowcount, 0)
         self._changed = self._changed or count > 0
         return count
+
+    def tell(self, sql: str, *parameters: Value) -> None:
+        self._execute(sql, parameters)
+        self._changed = True
 
     def change_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         values = [storable(row) for row in rows]
@@ -46,20 +68,33 @@ class Connection(lane.Connection):
             self._link.cursor().executemany(translated(sql), values)
 
     def begin(self) -> None:
-        """Psycopg begins with the first statement."""
+        self._pipeline = self._exit.enter_context(self._link.pipeline())
+        self._link.execute(self._begin, prepare=False)
 
     def commit(self) -> None:
         if self._changed and self._channel is not None:
             self._link.execute("SELECT pg_notify(%s, '')", (self._channel,))
             self._changed = False
-        self._link.commit()
+        ended = self._link.execute("COMMIT", prepare=False)
+        self._leave()
+        if ended.statusmessage != "COMMIT":  # a statement had failed, and nobody has noticed
+            raise errors.InFailedSqlTransaction("the transaction was rolled back")
 
     def rollback(self) -> None:
         self._changed = False
-        self._link.rollback()
+        with suppress(psycopg.Error):  # those of what was under way
+            self._leave()
+        if self._link.info.transaction_status is not TransactionStatus.IDLE:
+            self._link.execute("ROLLBACK", prepare=False)
 
     def close(self) -> None:
+        with suppress(psycopg.Error):
+            self._leave()
         self._server.release(self._link)
+
+    def _leave(self) -> None:
+        self._pipeline = None
+        self._exit.close()
 
     def _execute(self, sql: str, parameters: Sequence[Value]) -> Cursor[TupleRow]:
         return self._link.execute(translated(sql), storable(parameters), binary=True)
@@ -71,7 +106,6 @@ def writer(server: Server) -> Connection:
     try:
         tables.prepare(link, server)
         channel = tables.channel(link)
-        link.autocommit = False
     except BaseException:
         server.release(link)
         raise
@@ -80,8 +114,4 @@ def writer(server: Server) -> Connection:
 
 def reader(server: Server) -> Connection:
     """Return a connection for transactions that change nothing, each of which sees one moment."""
-    link = server.connect()
-    link.isolation_level = IsolationLevel.REPEATABLE_READ
-    link.read_only = True
-    link.autocommit = False
-    return Connection(link, server, None)
+    return Connection(server.connect(), server, None, begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

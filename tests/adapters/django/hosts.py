@@ -89,9 +89,10 @@ def weather(city: str = "Rome") -> str:
 
 
 async def slow() -> AsyncIterator[str]:
-    for index in range(3):
-        yield f"{index}\\n"
-        await asyncio.sleep(0.3)
+    yield "first\\n"
+    while not os.path.exists(os.environ["TRACE"] + "-has-arrived"):
+        await asyncio.sleep(0.01)
+    yield "second\\n"
 
 
 def size(body: dict[str, str]) -> int:

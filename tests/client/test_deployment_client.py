@@ -1,0 +1,231 @@
+"""Both clients and a real server, behind moved paths and a key."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from asgipipe.client import (
+    AnswerTimeoutError,
+    AsyncDeploymentClient,
+    ConflictRefusedError,
+    DeploymentClient,
+    ForeignAnswerError,
+    InputRefusedError,
+    InvocationCanceledError,
+    InvocationError,
+    InvocationTimeoutError,
+    KeyRefusedError,
+    Retry,
+    UnknownError,
+)
+from asgipipe.jobs.states import JobState
+from tests.conftest import PATIENCE, Serve, Server, free_port
+
+FLOW = '''
+import time
+from collections.abc import Iterator
+from typing import Annotated
+from asgipipe import get_step_context, pipeline, step
+
+@step
+def work(rounds: int) -> int:
+    for done in range(rounds):
+        time.sleep(0.01)
+        get_step_context().progress(done / rounds, "working")
+        if get_step_context().cancelled:
+            break
+    return rounds
+
+@pipeline
+def flow(rounds: int = 1, fail: bool = False) -> Annotated[int, "rounds"]:
+    """Work for some rounds."""
+    if fail:
+        raise ValueError("as told")
+    return work(rounds)
+
+@pipeline
+def words(count: int = 3) -> Iterator[str]:
+    for number in range(count):
+        yield f"{number} "
+'''
+MOVED = """
+settings:
+  deployment:
+    root_url_path: /root
+    api_url_path: /api
+    invoke_url_path: /go
+    info_url_path: /about
+    jobs_url_path: /work
+    stream_url_path: /events
+    auth_key: correct-horse
+    capture: full
+"""
+KEY = "correct-horse"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "flow.py").write_text(FLOW)
+    (tmp_path / "moved.yaml").write_text(MOVED)
+    return tmp_path
+
+
+@pytest.fixture
+def moved(folder: Path, serve: Serve) -> Server:
+    return serve("flow.py:flow", "-c", "moved.yaml", cwd=folder)
+
+
+def test_a_moved_deployment(moved: Server) -> None:
+    """Given the root of a server alone, or any prefix of its own, all calls find their places."""
+    for root in ("", "/", "/root", "/root/api"):
+        with DeploymentClient(f"{moved.url}{root}", auth_key=KEY) as client:
+            assert client.invoke(rounds=2).value == {"rounds": 2}
+    with DeploymentClient(moved.url, auth_key=KEY) as client:
+        job = client.submit(rounds=3)
+        assert job.result().outputs == {"rounds": 3}
+        shown = job.show()
+        assert (shown.status, shown.parameters) == (JobState.COMPLETED, {"rounds": 3, "fail": False})
+        assert shown.result is not None
+        assert shown.result.value == {"rounds": 3}
+        assert shown.progress is not None
+        assert shown.progress.message == "working"
+        assert [one.event_type for one in job.stream()][-2:] == ["step_completed", "pipeline_completed"]
+        assert [one.job_id for one in client.jobs(status=JobState.COMPLETED)] == [job.job_id]
+        assert {one.status for one in client.runs()} == {"completed"}
+        recorded = client.run(job.job_id)
+        assert [step.name for step in recorded.steps] == ["work"]
+        info = client.info()
+        assert (info.deployment.name, info.pipeline.description) == ("flow", "Work for some rounds.")
+        assert client.ready()
+        assert client.health().status == "healthy"
+        assert client.status()["deployment"]["name"] == "flow"
+        assert "asgipipe_runs_total" in client.metrics()
+
+
+def test_what_goes_wrong(moved: Server) -> None:
+    """Failures, deadlines, wrong parameters, unknown jobs and wrong keys are told apart."""
+    with DeploymentClient(f"{moved.url}/root", auth_key=KEY) as client:
+        with pytest.raises(InvocationError, match="which failed: as told"):
+            client.invoke(fail=True)
+        with pytest.raises(InvocationTimeoutError):
+            client.invoke(rounds=1000, timeout=0.1)
+        with pytest.raises(InvocationTimeoutError):
+            client.submit(rounds=1000, timeout=0.1).result()
+        with pytest.raises(AnswerTimeoutError, match="it goes on"):
+            client.submit(delay=60).wait(timeout=0.1)
+        with pytest.raises(InputRefusedError, match=r"parameters\.rounds: Input should be a valid integer") as caught:
+            client.invoke(rounds="many")
+        assert caught.value.type == "urn:asgipipe:validation"
+        with pytest.raises(UnknownError, match="There is no job of this id"):
+            client.job("01a1fc4d-c9bb-7000-a025-05c39bab794e").show()
+    for key in (None, "wrong"):
+        with DeploymentClient(f"{moved.url}/root/api", auth_key=key) as client, pytest.raises(KeyRefusedError):
+            client.invoke()
+
+
+def test_cancelling(moved: Server) -> None:
+    """A running job is cancelled with a reason, its result raises, and one that has ended cannot be cancelled."""
+    with DeploymentClient(f"{moved.url}/root", auth_key=KEY) as client:
+        job = client.submit(rounds=3000)
+        with job.stream() as events:
+            next(one for one in events if one.event_type == "progress")
+            assert job.cancel("enough") is JobState.RUNNING
+            with pytest.raises(InvocationCanceledError, match="enough"):
+                events.result()
+        assert job.wait().cancel_reason == "enough"
+        with pytest.raises(InvocationCanceledError):
+            job.result()
+        done = client.submit()
+        done.wait()
+        with pytest.raises(ConflictRefusedError):
+            done.cancel()
+
+
+def test_keys_of_the_caller(moved: Server) -> None:
+    """A key that was used gives the first answer again; with other parameters it is refused."""
+    with DeploymentClient(f"{moved.url}/root", auth_key=KEY) as client:
+        first, again = [client.invoke(rounds=2, idempotency_key="mine") for _ in range(2)]
+        assert (first.replayed, again.replayed) == (False, True)
+        assert first.run_id == again.run_id
+        assert client.submit(idempotency_key="a-job").job_id == client.submit(idempotency_key="a-job").job_id
+        with pytest.raises(InputRefusedError):
+            client.invoke(rounds=3, idempotency_key="mine")
+
+
+def test_programs_that_await(moved: Server) -> None:
+    """The asynchronous client does the same: runs, jobs, streams and lists."""
+
+    async def main() -> None:
+        async with AsyncDeploymentClient(moved.url, auth_key=KEY) as client:
+            found, job = await asyncio.gather(client.invoke(rounds=2), client.submit(rounds=3))
+            assert found.value == {"rounds": 2}
+            assert (await job.result()).outputs == {"rounds": 3}
+            assert (await job.status(), (await job.wait()).attempt) == (JobState.COMPLETED, 1)
+            assert (await job.progress()) is not None
+            async with client.stream(rounds=2) as events:
+                assert [one.id async for one in events][:2] == [1, 2]
+                assert (await events.result()).outputs == {"rounds": 2}
+            async with client.stream(rounds=3000) as events:
+                assert (await anext(events)).event_type == "pipeline_started"
+            assert (await client.job(events.job_id).wait(PATIENCE)).status is JobState.CANCELED
+            assert len([one async for one in client.jobs(limit=2)]) == 2
+            assert [one.status async for one in client.runs(limit=1)]
+            assert (await client.run(found.run_id)).run_name == found.metadata.run_name
+            assert (await client.info()).deployment.name == "flow"
+            assert await client.ready()
+            assert (await client.health()).status == "healthy"
+            assert await client.status()
+            assert await client.metrics()
+            assert await (await client.submit(delay=60)).cancel() is JobState.CANCELED
+
+    asyncio.run(main())
+
+
+def test_trio(moved: Server) -> None:
+    """The asynchronous client runs on trio, too, where that is installed."""
+    trio = pytest.importorskip("trio")
+
+    async def main() -> None:
+        async with AsyncDeploymentClient(f"{moved.url}/root", auth_key=KEY) as client:
+            assert (await (await client.submit()).result()).outputs == {"rounds": 1}
+
+    trio.run(main)
+
+
+def test_several_pipelines(folder: Path, serve: Serve) -> None:
+    """At the root of a server of several, the error names the URL of each; below one of those, it works."""
+    server = serve("flow.py:flow", "flow.py:words", cwd=folder)
+    with DeploymentClient(server.url) as client, pytest.raises(ForeignAnswerError) as caught:
+        client.invoke()
+    urls = [f"{server.url}/flow", f"{server.url}/words"]
+    assert str(caught.value) == f"{server.url} serves several deployments; give the URL of one: {', '.join(urls)}"
+    with DeploymentClient(urls[1]) as client:
+        events = client.stream(count=2)
+        assert [one.delta for one in events if one.delta] == ["0 ", "1 "]
+        assert events.result().outputs == {"output": "0 1 "}
+
+
+def test_an_endpoint_that_is_switched_off(folder: Path, serve: Serve) -> None:
+    """What a deployment does not have is said so, not that it was not found."""
+    server = serve("flow.py:flow", cwd=folder, env={"ASGIPIPE_INCLUDE_DEFAULT_ENDPOINTS": '["INVOKE", "INFO"]'})
+    with DeploymentClient(server.url) as client:
+        assert client.invoke().outputs == {"rounds": 1}
+        with pytest.raises(UnknownError, match="has no jobs endpoint: it is switched off by its settings"):
+            list(client.jobs())
+
+
+def test_a_restart(folder: Path, serve: Serve) -> None:
+    """Who waits and who follows gets the end of a job that another process finished."""
+    port = str(free_port())
+    arguments = ("flow.py:flow", "--port", port, "--drain-timeout", "0.1")
+    url = f"http://127.0.0.1:{port}"
+    server = serve(*arguments, cwd=folder, ready=False)
+    with DeploymentClient(url, retries=Retry(times=50, first=0.05, longest=0.05)) as client:
+        job = client.submit(rounds=50)
+        events = job.stream()
+        assert next(events).event_type == "pipeline_started"
+        server.stop()
+        serve(*arguments, cwd=folder, ready=False)
+        assert events.result().outputs == {"rounds": 50}
+        assert job.show().attempt == 2
