@@ -10,6 +10,7 @@ import click
 from asgipipe.cli.deployment_page import calls, deployment_json, facts
 from asgipipe.cli.desk import (
     Desk,
+    ask_consent,
     complete_deployers,
     confirmed,
     of_registry,
@@ -17,7 +18,7 @@ from asgipipe.cli.desk import (
     patience_option,
 )
 from asgipipe.cli.options import SettingsCommand, Values, config_option, settings_options
-from asgipipe.deployers.deployments import Deployed, Keys
+from asgipipe.deployers.deployments import Deployed, Keys, OtherOwnerError
 from asgipipe.deployers.records import Snapshot
 from asgipipe.deployers.snapshots import make_snapshot
 
@@ -83,8 +84,13 @@ def deploy(
     made = make_snapshot(
         target, name=None, project=Path.cwd(), config_file=config_file, values=values, environ=os.environ, tags=tags
     )
-    snapshot = desk.registry.add_snapshot(made.snapshot, numbered=True)
     chosen = name or made.snapshot.pipeline
+    try:
+        desk.deployments.check_deploy(chosen, deployer=deployer, update=update, overtake=overtake)
+    except OtherOwnerError as error:
+        ask_consent(error)
+        overtake = True
+    snapshot = desk.registry.add_snapshot(made.snapshot, numbered=True)
     deployed = provisioned(
         desk,
         chosen,

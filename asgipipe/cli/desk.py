@@ -82,10 +82,15 @@ def confirmed(change: Callable[[bool], R], *, overtake: bool) -> R:
     try:
         return change(overtake)
     except OtherOwnerError as error:
-        if not sys.stdin.isatty():
-            raise
-        click.confirm(f"The deployment is {error.owner}'s. Change it all the same?", abort=True, err=True)
+        ask_consent(error)
         return change(True)
+
+
+def ask_consent(error: OtherOwnerError) -> None:
+    """Ask whether another owner's deployment is to be changed; without a terminal to ask on, raise the error."""
+    if not sys.stdin.isatty():
+        raise error
+    click.confirm(f"The deployment is {error.owner}'s. Change it all the same?", abort=True, err=True)
 
 
 def complete_deployments(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -13,9 +13,10 @@ from asgipipe.cli.job_events import Narration
 from asgipipe.cli.tables import cell, duration
 from asgipipe.cli.typed import parameter_options, parameters_of
 from asgipipe.client import DeploymentClient
+from asgipipe.client.errors import InputRefusedError
 from asgipipe.client.models import Invocation
 from asgipipe.deployers.records import DeploymentRecord, Snapshot
-from asgipipe.deployers.running import run_once
+from asgipipe.deployers.running import ParametersError, run_once
 from asgipipe.errors import DeploymentError
 from asgipipe.jobs.states import JobState
 
@@ -96,13 +97,13 @@ class DeploymentRuns(RunGroup):
             key = key_of(desk, record)
         if given["as_job"] and given["stream"]:
             raise click.UsageError("--async returns at once, --stream follows: give one of the two")
+        if key is None and record.key_digests:
+            raise DeploymentError(f"you have no key of {name!r}: set ASGIPIPE_KEY")
         with DeploymentClient(_url(record), auth_key=key, timeout=_PATIENCE) as client:
-            if given["as_job"]:
-                click.echo(_submitted(client, given))
-            elif given["stream"]:
-                _stream(client, given)
-            else:
-                _end(_invoked(client, given), envelope=bool(given["envelope"]))
+            try:
+                _run(client, given)
+            except InputRefusedError as error:
+                raise ParametersError(str(error)) from None
 
 
 class SnapshotRuns(RunGroup):
@@ -162,6 +163,15 @@ def _url(record: DeploymentRecord) -> str:
             f"nothing of {record.name!r} was ever started: run 'asgipipe deployment provision {record.name}'"
         )
     return record.url
+
+
+def _run(client: DeploymentClient, given: Given) -> None:
+    if given["as_job"]:
+        click.echo(_submitted(client, given))
+    elif given["stream"]:
+        _stream(client, given)
+    else:
+        _end(_invoked(client, given), envelope=bool(given["envelope"]))
 
 
 def _parameters(given: Given) -> dict[str, object]:

@@ -30,8 +30,11 @@ def serve(
     The exit status is 0 after a clean end, 1 when something was cut short, 2 when the command line, the settings or a
     target are wrong, and 3 when the server did not start.
     """
-    from asgipipe.cli.foreground import run_in_foreground
-    from asgipipe.servers.command import run
-    from asgipipe.servers.specification import Specification
+    from asgipipe.servers.collector import spared
+
+    with spared():
+        from asgipipe.cli.foreground import run_in_foreground
+        from asgipipe.servers.command import run
+        from asgipipe.servers.specification import Specification
 
     run_in_foreground(context, run, Specification(targets, config_file, values, name))

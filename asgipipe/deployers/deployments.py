@@ -103,6 +103,13 @@ class Deployments:
 
     # Changing
 
+    def check_deploy(self, name: str, *, deployer: str | None, update: bool, overtake: bool) -> None:
+        """Raise what `deploy` would refuse, before a snapshot is made for it."""
+        record = self._registry.find_deployment(name)
+        if record is not None:
+            _check_owner(record, overtake)
+            self._check_update(record, deployer=deployer, update=update)
+
     def deploy(
         self,
         name: str,
@@ -209,8 +216,7 @@ class Deployments:
     # Parts
 
     def _claimed(self, record: DeploymentRecord, operation: str, overtake: bool) -> ClaimedDeployment:
-        if record.owner != identity.actor() and not overtake:
-            raise OtherOwnerError(record)
+        _check_owner(record, overtake)
         return ClaimedDeployment(self._registry, record, operation)
 
     def _add(self, name: str, snapshot: Snapshot, deployer: str) -> DeploymentRecord:
@@ -281,6 +287,11 @@ class Deployments:
         work.save(replace(work.record, incoming=None))
 
 
+def _check_owner(record: DeploymentRecord, overtake: bool) -> None:
+    if record.owner != identity.actor() and not overtake:
+        raise OtherOwnerError(record)
+
+
 def _keys(record: DeploymentRecord, keys: Keys | None) -> tuple[tuple[str, ...], str | None]:
     """Return the digests that the service is to accept, and a key in clear where there is a new one."""
     if keys is not None and keys.open:
@@ -295,7 +306,10 @@ def _keys(record: DeploymentRecord, keys: Keys | None) -> tuple[tuple[str, ...],
 
 
 def _workload(record: DeploymentRecord, snapshot: Snapshot) -> Workload:
-    keys = {"ASGIPIPE_AUTH_KEY": json.dumps(record.key_digests)} if record.key_digests else {}
+    # A key that the settings want made up is the deployment's, which was made up with it.
+    keys = {"ASGIPIPE_GENERATE_AUTH_KEY": "false"}
+    if record.key_digests:
+        keys["ASGIPIPE_AUTH_KEY"] = json.dumps(record.key_digests)
     return Workload(
         deployment_id=record.id,
         name=record.name,

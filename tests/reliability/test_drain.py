@@ -4,12 +4,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from asgipipe.testing.client import soon
 from tests.reliability import raw
 from tests.reliability.conftest import Notes, Serve
 from tests.servers.command import SERVERS, until
-
-SOON = 5.0
-"""Seconds; one is promised, on a machine that does nothing else."""
 
 
 @pytest.mark.parametrize(("server", "workers"), SERVERS)
@@ -37,7 +35,7 @@ def test_runs_in_flight_finish(serve: Serve, notes: Notes, target: str, server: 
             assert each.answer().json()["outputs"] == {"output": number}
         released = time.monotonic()
         assert running.status() == 0, running.output
-        assert time.monotonic() - released < SOON
+        assert time.monotonic() - released < soon(5)
 
 
 @pytest.mark.parametrize(("server", "workers"), SERVERS)
@@ -55,7 +53,7 @@ def test_what_does_not_finish_is_cut_within_the_grace(serve: Serve, notes: Notes
         assert answer.is_problem()
         notes.until("left")
         assert running.status() == 1, running.output
-        assert time.monotonic() - signalled < grace + SOON
+        assert time.monotonic() - signalled < grace + soon(5)
 
 
 @pytest.mark.parametrize(("server", "workers"), SERVERS[::2])
@@ -81,7 +79,7 @@ def test_idle_connections_do_not_keep_the_server(serve: Serve, server: str, work
         kept[0].send(b"POST /invoke HTTP/1.1\r\nHo")
         started = time.monotonic()
         assert running.stop() == 0, running.output
-        assert time.monotonic() - started < SOON
+        assert time.monotonic() - started < soon(5)
         assert all(each.rest() == b"" for each in kept)
 
 
@@ -98,7 +96,7 @@ def test_websockets_are_told(serve: Serve, server: str, workers: int) -> None:
         assert closing[:1] == b"\x88"
         assert int.from_bytes(closing[2:4]) == 1012
         running.status()
-        assert time.monotonic() - signalled < grace + SOON
+        assert time.monotonic() - signalled < grace + soon(5)
 
 
 @pytest.mark.parametrize("runner", ["starlette", "fastapi", "django", "quart"])

@@ -4,13 +4,12 @@ import time
 
 import pytest
 
+from asgipipe.testing.client import soon
 from tests.reliability.conftest import MakeSite
 from tests.reliability.killing import SERVED, Host, Site, Store
 
 STEPS = ["first", "second", "third"]
 PLACES = [place for step in STEPS for place in (step, f"after-{step}")]
-SOON = 2.0
-"""Seconds within which a running job is promised to be canceled."""
 
 
 def served(name: str) -> Host:
@@ -36,7 +35,7 @@ def test_a_cancel_at_every_boundary(make_site: MakeSite, job_store: Store, name:
     for job_id in jobs.values():
         assert asked.cancel(job_id) == 202
     ended = {place: site.ended(job_id) for place, job_id in jobs.items()}
-    assert time.monotonic() - asked_at < SOON
+    assert time.monotonic() - asked_at < soon(2)
     for place, job in ended.items():
         verify(site, job, place)
     assert site.effects(waiting) == {}

@@ -10,12 +10,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from asgipipe.testing.client import soon
+from tests.conftest import PATIENCE
 from tests.reliability.conftest import MakeSite
 from tests.reliability.killing import STARLETTE, Event, Host, Site, Store, events_in, until
 from tests.servers.command import needs_gunicorn
 
-SOON = 5.0
-"""Seconds; one is promised, on a machine that does nothing else."""
 HOSTS = [
     pytest.param(STARLETTE, id="uvicorn"),
     pytest.param(Host((*STARLETTE.arguments, "--server", "gunicorn")), id="gunicorn", marks=needs_gunicorn),
@@ -42,7 +42,7 @@ class Flight:
 
     def land(self) -> None:
         for thread in self._threads:
-            thread.join(SOON)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
     def _sync_waits(self, site: Site) -> bool:
@@ -88,8 +88,8 @@ def test_what_is_in_flight_finishes(make_site: MakeSite, store: Store, host: Hos
     assert httpx.post(f"{server.url}/invoke?mode=async", json={}).status_code == 503
     site.open("gate")
     released = time.monotonic()
-    assert server.process.wait(SOON) == 0, server.stderr()
-    assert time.monotonic() - released < SOON
+    assert server.process.wait(PATIENCE) == 0, server.stderr()
+    assert time.monotonic() - released < soon(5)
     flight.land()
     assert flight.sync is not None
     assert flight.sync.json()["outputs"] == {"output": 3}
@@ -114,8 +114,8 @@ def test_what_does_not_finish_is_handed_over(make_site: MakeSite, store: Store, 
     flight = Flight(site)
     signalled = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(grace + SOON) == 1, server.stderr()
-    assert time.monotonic() - signalled < grace + SOON
+    assert server.process.wait(PATIENCE) == 1, server.stderr()
+    assert time.monotonic() - signalled < grace + soon(5)
     flight.land()
     assert flight.sync is not None
     assert flight.sync.status_code == 503

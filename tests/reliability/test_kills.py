@@ -1,4 +1,4 @@
-"""kill -9 at every named point of a job's life, on both stores, standalone and inside a Django host."""
+"""kill -9 at every named point of a job's life: standalone on both stores, and inside a Django host."""
 
 import signal
 from collections.abc import Mapping
@@ -10,10 +10,13 @@ from tests.conftest import PATIENCE
 from tests.reliability.conftest import MakeSite
 from tests.reliability.killing import DJANGO, STARLETTE, Follower, Job, Site, Store, until
 
-pytestmark = pytest.mark.timeout(180)
-
 STEPS = ("first", "second", "third")
 HOSTS = {"starlette": STARLETTE, "django": DJANGO}
+PLACES = [("starlette", "sqlite"), ("starlette", "postgresql"), ("django", "sqlite")]
+"""Hosts and stores: which store it is makes no difference to a host."""
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.parametrize(("site", "job_store"), PLACES, indirect=True)]
+
 Times = Mapping[str, tuple[int, ...]]
 
 
@@ -61,7 +64,7 @@ ENDING = [
 ]
 
 
-@pytest.fixture(params=HOSTS)
+@pytest.fixture
 def site(request: pytest.FixtureRequest, job_store: Store, make_site: MakeSite) -> Site:
     pytest.importorskip(request.param)
     settings = {"ASGIPIPE_DRAIN_TIMEOUT": "0.2", "ASGIPIPE_JOB_RETRIES": "1", "ASGIPIPE_JOB_RETRY_DELAY": "0.3"}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from asgipipe.testing.client import soon
 from tests.conftest import free_port
 from tests.reliability import raw
 from tests.reliability.conftest import Notes
@@ -30,8 +31,6 @@ app = asgipipe.asgi(async_gate.with_options(on_cleanup=clean_up), {{"drain_timeo
 """
 
 GRACE = 1.0
-SOON = 5.0
-"""Seconds; one is promised, on a machine that does nothing else."""
 
 UVICORN = ("uvicorn", "mymodule:app", "--port", "{port}")
 GUNICORN = (
@@ -98,7 +97,7 @@ def test_a_run_in_flight_finishes(tmp_path: Path, notes: Notes, command: tuple[s
         assert connection.answer().json()["outputs"] == {"output": 7}
         released = time.monotonic()
         process.wait(PATIENCE)
-        assert time.monotonic() - released < SOON
+        assert time.monotonic() - released < soon(5)
         assert all(words.count("cleaned") == 1 for words in notes.of_each_process().values())
         assert "cleaned" in notes.words()
 
@@ -115,7 +114,7 @@ def test_what_does_not_finish_is_cut_within_the_grace(tmp_path: Path, notes: Not
         assert answer.status == 503
         assert answer.is_problem()
         process.wait(PATIENCE)
-        assert GRACE <= time.monotonic() - signalled < GRACE + SOON
+        assert GRACE <= time.monotonic() - signalled < GRACE + soon(5)
         assert notes.words().count("left") == 1
         assert all(words.count("cleaned") == 1 for words in notes.of_each_process().values())
 

@@ -8,13 +8,13 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from asgipipe.testing.client import soon
 from tests.reliability import raw
 from tests.reliability.conftest import Notes, Serve
 from tests.reliability.following import submit
 from tests.reliability.memory import MEBIBYTE, Peak, needs_peak
 from tests.servers.command import PATIENCE, SERVERS, until
 
-SOON = 5.0
 SIZE = 32 * MEBIBYTE
 
 
@@ -60,9 +60,8 @@ def test_a_drain_ends_websockets_cleanly(serve: Serve, notes: Notes, runner: str
         started = time.monotonic()
         running.signal(signal.SIGTERM)
         assert code_of(idle) == 1012
-        assert ask(busy, {"id": 1})["type"] != "error"  # events of the job come before the refusal
+        frames = [ask(busy, {"id": 1})]  # it is refused, among the events of the job
         notes.open_gate()
-        frames = [hear(busy)]
         while frames[-1]["type"] != "pipeline_completed":
             frames.append(hear(busy))
         assert [frame["status"] for frame in frames if frame["type"] == "error"] == [503]
@@ -70,7 +69,7 @@ def test_a_drain_ends_websockets_cleanly(serve: Serve, notes: Notes, runner: str
         assert frames[-1]["data"]["outputs"] == {"output": 7}
         assert code_of(busy) == 1012
         assert running.status() == 0, running.output
-        assert time.monotonic() - started < SOON
+        assert time.monotonic() - started < soon(5)
 
 
 @needs_peak

@@ -63,12 +63,16 @@ def install(connections: Iterable[type[Connection]]) -> None:
 
 def _dying(method: Callable[..., Any]) -> Callable[..., Any]:
     def dying(self: Transitions, transaction: Connection, *args: Any, **kwargs: Any) -> Any:
+        def met(outcome: object) -> object:
+            operation = _operation(method.__name__, args, kwargs)
+            for run_name in _concerned(outcome, args):
+                die(run_name, f"{operation}.before")
+                _done().append((run_name, operation))
+            return outcome
+
         outcome = method(self, transaction, *args, **kwargs)
-        operation = _operation(method.__name__, args, kwargs)
-        for run_name in _concerned(outcome, args):
-            die(run_name, f"{operation}.before")
-            _done().append((run_name, operation))
-        return outcome
+        # One that has sent its statements, and gives its outcome when it is asked.
+        return (lambda: met(outcome())) if callable(outcome) else met(outcome)
 
     return dying
 
