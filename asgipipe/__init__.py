@@ -39,6 +39,9 @@ from asgipipe.settings import (
 )
 
 if TYPE_CHECKING:
+    from asgipipe.client.asynchronous import AsyncDeploymentClient
+    from asgipipe.client.client import Client
+    from asgipipe.client.sync import DeploymentClient
     from asgipipe.runners.base import BaseDeploymentAppRunner
     from asgipipe.runners.deployment import Deployment, asgi
     from asgipipe.runners.extension import BaseAppExtension
@@ -48,10 +51,13 @@ __version__ = "0.1.0.dev0"
 
 # What serves a pipeline is imported when it is used: a module that only defines pipelines stays quick to import.
 _LAZY = {
+    "AsyncDeploymentClient": "asgipipe.client.asynchronous",
     "BaseAppExtension": "asgipipe.runners.extension",
     "BaseDeploymentAppRunner": "asgipipe.runners.base",
     "BaseDeploymentService": "asgipipe.service.deployment",
+    "Client": "asgipipe.client.client",
     "Deployment": "asgipipe.runners.deployment",
+    "DeploymentClient": "asgipipe.client.sync",
     "DeploymentResponse": "asgipipe.service.deployment",
     "DeploymentService": "asgipipe.service.deployment",
     "asgi": "asgipipe.runners.deployment",
@@ -60,13 +66,16 @@ _LAZY = {
 __all__ = [
     "AppExtensionSpec",
     "AsgipipeError",
+    "AsyncDeploymentClient",
     "BaseAppExtension",
     "BaseDeploymentAppRunner",
     "BaseDeploymentService",
     "CORSConfig",
     "CapturePolicy",
+    "Client",
     "DefinitionError",
     "Deployment",
+    "DeploymentClient",
     "DeploymentDefaultEndpoints",
     "DeploymentDefaultMiddleware",
     "DeploymentResponse",

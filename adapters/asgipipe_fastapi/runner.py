@@ -125,7 +125,7 @@ class FastAPIAppRunner(StarletteAppRunner):
         if not isinstance(handler, HandlerEndpoint) or not _is_told(options):
             return None
         app.add_api_route(endpoint.path, handler.function, methods=[endpoint.method], **options)
-        return next((row.operation for row in described(app)), None)
+        return next((row.described() for row in described(app)), None)
 
     def documented(self, spec: EndpointSpec, native: object) -> Iterator[Endpoint]:
         included = self._as_router(spec, native)

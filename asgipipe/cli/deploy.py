@@ -84,6 +84,8 @@ def deploy(
     made = make_snapshot(
         target, name=None, project=Path.cwd(), config_file=config_file, values=values, environ=os.environ, tags=tags
     )
+    if is_open and made.keys:
+        raise click.UsageError("--no-auth, and the settings give a key: a service with a key needs it")
     chosen = name or made.snapshot.pipeline
     try:
         desk.deployments.check_deploy(chosen, deployer=deployer, update=update, overtake=overtake)

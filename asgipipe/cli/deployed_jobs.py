@@ -1,73 +1,51 @@
 """The jobs of a running deployment."""
 
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from asgipipe.cli.event_stream import LineTooLongError, messages
 from asgipipe.cli.job_source import CANDIDATES, Audience, JobSource, Json
-from asgipipe.cli.remote import Remote, RemoteError
+from asgipipe.cli.remote import Remote
+from asgipipe.client.following import Follower
+from asgipipe.client.retry import Retry
+from asgipipe.client.sync import Driver
 from asgipipe.errors import UserError
 from asgipipe.jobs.cursors import cursor_after
 from asgipipe.jobs.records import TERMINAL_EVENTS
 
-if TYPE_CHECKING:
-    import httpx
-
 _PAGE = 500
 """The most that a deployment lists at once; a beginning of an id is looked for among them."""
-_SILENCE = 60.0
-"""Seconds without an event or a comment until a stream is asked for anew: the other side may be gone unnoticed.
-
-It need not be: a deployment sends comments every `stream_heartbeat` seconds, which is 15 unless somebody has set it.
-"""
 _PATIENCE = 60.0
 """Seconds for which a deployment that was lost is asked again."""
 _PAUSES = (0.25, 5.0)
 """Seconds before the first and, at most, each later attempt."""
-_PASSING = frozenset((408, 429, 500, 502, 503, 504))
-"""Statuses of servers that restart, and of what stands before them meanwhile."""
 _ENDINGS = frozenset(TERMINAL_EVENTS.values())
-
-
-class LostStreamError(Exception):
-    """A stream broke off, or cannot be had just now."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Event:
+    """An event with all its members, those too that this version knows nothing of."""
+
     id: int
     members: Json
 
+    @classmethod
+    def read(cls, data: bytes) -> "_Event":
+        """Raises ValueError for what is no event."""
+        event = json.loads(data)
+        try:
+            return cls(int(event["id"]), {"event_type": "", **event})
+        except (KeyError, TypeError) as error:
+            raise ValueError("no event") from error
 
-class QuietStreamError(Exception):
-    """Nothing came on a stream for _SILENCE seconds."""
+    @property
+    def job_id(self) -> str:
+        return str(self.members.get("job_id"))
 
-
-class _Outage:
-    """The time since a deployment was lost."""
-
-    def __init__(self, audience: Audience) -> None:
-        self._audience = audience
-        self.end()
-
-    def end(self) -> None:
-        self._began: float | None = None
-        self._pause = _PAUSES[0]
-
-    def wait(self, reason: str) -> None:
-        """Wait before the next attempt, a little longer each time. Raises UserError when it has been long enough."""
-        now = time.monotonic()
-        if self._began is None:
-            self._began = now
-            self._audience.notice(f"{reason}; trying again for {_PATIENCE:.0f} s")
-        left = self._began + _PATIENCE - now
-        if left <= 0:
-            raise UserError(f"{reason}; the job may go on without being followed")
-        time.sleep(min(self._pause, left))
-        self._pause = min(self._pause * 2, _PAUSES[1])
+    @property
+    def terminal(self) -> bool:
+        return self.members["event_type"] in _ENDINGS
 
 
 class DeployedJobs(JobSource):
@@ -89,7 +67,7 @@ class DeployedJobs(JobSource):
         }
 
     def _page(self, status: str | None, limit: int, cursor: str | None) -> Json:
-        page = self._remote.get("/jobs", {"status": status, "limit": limit, "cursor": cursor})
+        page = self._remote.get("jobs", query={"status": status, "limit": limit, "cursor": cursor})
         jobs = page.get("jobs")
         if not isinstance(jobs, list) or not all(isinstance(job, dict) and "job_id" in job for job in jobs):
             raise self._remote.stranger()
@@ -97,7 +75,7 @@ class DeployedJobs(JobSource):
 
     def beginning(self, prefix: str) -> Sequence[Json]:
         if len(prefix) == 36:
-            job = self._remote.get(f"/jobs/{prefix}")
+            job = self._remote.get("jobs", prefix)
             if "job_id" not in job:
                 raise self._remote.stranger()
             return [job]
@@ -110,74 +88,21 @@ class DeployedJobs(JobSource):
         return found[: CANDIDATES + 1]
 
     def cancel(self, job_id: str, reason: str | None) -> Json:
-        return self._remote.ask("POST", f"/jobs/{job_id}/cancel", {"reason": reason})
+        return self._remote.ask("POST", "jobs", job_id, "cancel", query={"reason": reason})
 
     def close(self) -> None:
         """Nothing is held between requests."""
 
     def follow(self, job_id: str, audience: Audience) -> None:
-        outage, last = _Outage(audience), 0
-        while True:
-            try:
-                for event in self._events(job_id, last):
-                    outage.end()
-                    if event is None or event.id <= last:
-                        continue
-                    last = event.id
-                    audience.event(event.members)
-                    if event.members["event_type"] in _ENDINGS:
-                        return
-            except QuietStreamError:
-                outage.end()
-            except LostStreamError as error:
-                outage.wait(f"{self._remote.url} was lost: {error}")
-            else:
-                return
-
-    def _events(self, job_id: str, last: int) -> Iterator[_Event | None]:
-        """Yield what one connection brings, None for a comment; end where there is nothing more to come.
-
-        Raises LostStreamError when it breaks off before that, RemoteError when the deployment refuses.
-        """
-        import httpx
-
-        headers = {"accept": "text/event-stream", "last-event-id": str(last)}
-        timeout = httpx.Timeout(10.0, read=_SILENCE)
-        try:
-            with (
-                self._remote.client() as client,
-                client.stream("GET", f"/stream/{job_id}", headers=headers, timeout=timeout) as answer,
-            ):
-                if answer.status_code == 204:
-                    return
-                self._check(answer)
-                yield from self._received(answer)
-        except httpx.HTTPError as error:
-            raise LostStreamError(str(error) or type(error).__name__) from None
-        except LineTooLongError:
-            raise self._remote.stranger() from None
-        raise LostStreamError("the server ended the stream")
-
-    def _received(self, answer: "httpx.Response") -> Iterator[_Event | None]:
-        import httpx
-
-        try:
-            for data in messages(answer.iter_bytes()):
-                yield self._event(data) if data else None
-        except httpx.ReadTimeout:
-            raise QuietStreamError from None
-
-    def _check(self, answer: "httpx.Response") -> None:
-        if answer.is_error:
-            answer.read()
-            reason = self._remote.reason(answer)
-            raise LostStreamError(reason) if answer.status_code in _PASSING else RemoteError(reason, answer.status_code)
-        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-            raise self._remote.stranger()
-
-    def _event(self, data: bytes) -> _Event:
-        try:
-            event = json.loads(data)
-            return _Event(int(event["id"]), {"event_type": "", **event})
-        except (ValueError, KeyError, TypeError):
-            raise self._remote.stranger() from None
+        first, longest = _PAUSES
+        url, patience = self._remote.url, _PATIENCE
+        follower = Follower(
+            self._remote.caller(Retry(first=first, longest=longest, patience=patience)),
+            _Event.read,
+            job_id,
+            known=True,
+            on_loss=lambda reason: audience.notice(f"{url} was lost: {reason}; trying again for {patience:.0f} s"),
+        )
+        with self._remote.explained(), self._remote.client() as http:
+            for event in Driver(http).iterate(follower.events()):
+                audience.event(event.members)

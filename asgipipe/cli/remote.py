@@ -1,16 +1,21 @@
 """Asking a running deployment; what it refuses is one line, never a traceback."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar, cast
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from asgipipe.cli.tables import cell
+from asgipipe.client.address import checked_key, checked_url
+from asgipipe.client.errors import STRANGE, ClientError, RefusedError
 from asgipipe.errors import UserError
 
 if TYPE_CHECKING:
     import httpx
+
+    from asgipipe.client.caller import Caller
+    from asgipipe.client.retry import Retry
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -29,76 +34,57 @@ class Remote:
     """The API of a running deployment at `url`: its root, with `root_url_path` and `api_url_path` if it has them."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
-        self.url = _checked(url)
-        if key is not None and not (key.isascii() and key.isprintable()):
-            raise click.UsageError("the key holds characters that no key has: only visible ASCII can be sent")
-        self._headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        try:
+            self.url, self._key = checked_url(url), checked_key(key)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
 
     def client(self) -> "httpx.Client":
-        """Return a client whose relative URLs lie below the deployment's."""
+        """Return what the connections are made by."""
         import httpx
 
-        return httpx.Client(base_url=self.url, headers=self._headers, timeout=_TIMEOUT, follow_redirects=False)
+        return httpx.Client()
 
-    def get(self, path: str, query: Mapping[str, object] | None = None) -> dict[str, object]:
-        """Return the JSON object at a path. Raises RemoteError."""
-        return self.ask("GET", path, query)
+    def caller(self, retry: "Retry") -> "Caller":
+        from asgipipe.client.caller import MAX_ANSWER, Caller
 
-    def ask(self, method: str, path: str, query: Mapping[str, object] | None = None) -> dict[str, object]:
+        return Caller(self.url, auth_key=self._key, retry=retry, timeout=_TIMEOUT, max_answer=MAX_ANSWER)
+
+    def get(self, *path: str, query: Mapping[str, object] | None = None) -> dict[str, object]:
+        """Return the JSON object that an endpoint has, by its name and the segments behind it. Raises RemoteError."""
+        return self.ask("GET", *path, query=query)
+
+    def ask(self, method: str, *path: str, query: Mapping[str, object] | None = None) -> dict[str, object]:
         """Send a request without a body and return the JSON object of the answer. Raises RemoteError."""
-        import httpx
+        from asgipipe.client.caller import Request
+        from asgipipe.client.retry import Retry
+        from asgipipe.client.sync import Driver
 
-        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
-        try:
-            with self.client() as client:
-                answer = client.request(method, path, params=given)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise RemoteError(f"{self.url} cannot be reached: {str(error) or type(error).__name__}") from None
-        if answer.is_error:
-            raise RemoteError(self.reason(answer), answer.status_code)
-        return self._object(answer)
+        endpoint, *segments = path
+        request = Request(method, endpoint, tuple(segments), query or {})
+        with self.explained(), self.client() as http:
+            return Driver(http).run(self.caller(Retry(times=0)).ask(request)).document()
 
-    def reason(self, answer: "httpx.Response") -> str:
-        """Return why a deployment refused."""
-        if answer.status_code == 401:
-            if self._headers:
-                return f"{self.url} does not know the key of --key or ASGIPIPE_KEY"
-            return f"{self.url} needs a key: give --key, or set ASGIPIPE_KEY"
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise RemoteError for what a client raises."""
         try:
-            detail = self._object(answer).get("detail")
-        except RemoteError:
-            if answer.status_code == 404:
-                return str(self.stranger())
-            detail = None
-        return f"{self.url} answered {answer.status_code}: {cell(str(detail or answer.reason_phrase), 500)}"
+            yield
+        except RefusedError as error:
+            raise RemoteError(self._refusal(error), error.status) from None
+        except ClientError as error:
+            raise RemoteError(f"{self.url} {error.reason}") from None
 
     def stranger(self) -> RemoteError:
         """Return the error for what no deployment answers."""
-        return RemoteError(f"{self.url} does not answer like a deployment of asgipipe; is the URL right?")
+        return RemoteError(f"{self.url} {STRANGE}")
 
-    def _object(self, answer: "httpx.Response") -> dict[str, object]:
-        try:
-            found = answer.json()
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise self.stranger()
-        return cast("dict[str, object]", found)
-
-
-def _checked(url: str) -> str:
-    """Return a URL as others are put below it; what is wrong with it is said without what may be a password."""
-    try:
-        parts = urlsplit(url)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        parts, right = urlsplit(""), False
-    if not right or parts.query or parts.fragment:
-        shown = url.rpartition("@")[2].partition("?")[0]
-        raise click.UsageError(f"{shown!r} is not the URL of a deployment, such as http://127.0.0.1:8000")
-    if "@" in parts.netloc:
-        raise click.UsageError("a deployment knows no user and password: leave them out of the URL, and give --key")
-    return url.rstrip("/")
+    def _refusal(self, error: RefusedError) -> str:
+        if error.status == 401:
+            known = self._key is not None
+            way_out = "does not know the key of --key or" if known else "needs a key: give --key, or set"
+            return f"{self.url} {way_out} ASGIPIPE_KEY"
+        return f"{self.url} answered {error.status}: {cell(error.detail or 'nothing is said why', 500)}"
 
 
 def remote(url: str, key: str | None, store: str | None, config_file: str | None) -> Remote:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
-from urllib.parse import quote
 
 import click
 
@@ -52,7 +51,7 @@ def list_runs(
     """List recorded runs, newest first."""
     query = {"status": status, "pipeline": pipeline, "limit": limit, "cursor": cursor}
     if url is not None:
-        page: Json = remote(url, key, store, config_file).get("/runs", query)
+        page: Json = remote(url, key, store, config_file).get("runs", query=query)
     else:
         with closing(_local(store, config_file)) as runs:
             found = runs.list(status=status, pipeline=pipeline, limit=limit, cursor=cursor)
@@ -97,8 +96,7 @@ def show(
 
 def _document(run_id: str, store: str | None, config_file: str | None, url: str | None, key: str | None) -> Json | None:
     if url is not None:
-        path = f"/runs/{quote(run_id, safe='')}"
-        return remote(url, key, store, config_file).get(path, {"limit": _PARTS})
+        return remote(url, key, store, config_file).get("runs", run_id, query={"limit": _PARTS})
     with closing(_local(store, config_file)) as runs:
         found = runs.get(run_id.lower(), limit=_PARTS)
         return None if found is None else cast("Json", json.loads(found.as_json()))

@@ -1,9 +1,7 @@
 """The jobs in a store, whether or not a server runs."""
 
 import asyncio
-import getpass
 import json
-import os
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -12,6 +10,7 @@ from typing import TypeVar, cast
 from pydantic_core import from_json
 
 from asgipipe.cli.job_source import CANDIDATES, Audience, JobSource, Json
+from asgipipe.deployers.identity import actor
 from asgipipe.errors import HTTPError, StorageFullError, UnavailableError, UserError
 from asgipipe.jobs.hub import Hub
 from asgipipe.jobs.reader import JobReader
@@ -80,7 +79,7 @@ class StoredJobs(JobSource):
         store = JobStore(existing, job.deployment)
         ended = next(iter((await store.page(JobState.COMPLETED, 1, None)).jobs), None)
         writer = EnvelopeWriter(_deployment_of(job, self._deployment, ended), error_messages=True)
-        return await store.request_cancel(job_id, reason=reason, by=_user(), envelope=writer.unfinished)
+        return await store.request_cancel(job_id, reason=reason, by=actor(), envelope=writer.unfinished)
 
     async def _follow(self, job_id: str, audience: Audience) -> None:
         existing = await self._open()
@@ -131,10 +130,3 @@ def _deployment_of(job: Job, name: str | None, ended: Job | None) -> DeploymentR
         pipeline_name=job.pipeline,
         auth_enabled=False,
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as containers have them; OSError from Python 3.13 on
-        return f"user {os.getuid()}"

@@ -13,6 +13,7 @@ from asgipipe.client import effects
 from asgipipe.client.address import Endpoints, and_above, default_endpoints, from_info, from_openapi, served_at
 from asgipipe.client.effects import Flow, Head, Send
 from asgipipe.client.errors import (
+    STRANGE,
     AnswerTimeoutError,
     ClientError,
     ForeignAnswerError,
@@ -30,8 +31,6 @@ MAX_ANSWER = 64 * 1024 * 1024
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
-
-_STRANGE = "does not answer like a deployment of asgipipe; is the URL right?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Answer:
         return cast("dict[str, object]", found) if isinstance(found, dict) else None
 
     def strange(self) -> ForeignAnswerError:
-        return ForeignAnswerError(self.url, _STRANGE, self.status)
+        return ForeignAnswerError(self.url, STRANGE, self.status)
 
     def error(self) -> ClientError:
         """Return what an answer that is no success means."""

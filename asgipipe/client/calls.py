@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from asgipipe.client import effects
-from asgipipe.client.caller import JSON, Answer, Caller, Request
+from asgipipe.client.caller import JSON, Caller, Request
 from asgipipe.client.effects import Flow, Give, Stream
 from asgipipe.client.errors import (
     AnswerTimeoutError,
@@ -85,8 +85,8 @@ class Calls(Generic[T]):
         answer = yield from self.caller.answer(request, self.caller.deadline(self._patience(timeout)))
         if answer.content_type != JSON or answer.status not in {200, 500, 504}:
             raise answer.error()
-        replayed = answer.headers.get("idempotent-replayed") == "true"
-        invocation = self._read(answer).model_copy(update={"replayed": replayed})
+        invocation = cast("Invocation[T]", answer.model(Invocation))
+        invocation._replayed = answer.headers.get("idempotent-replayed") == "true"
         return self._checked(
             answer.url, invocation, raise_on_failure=raise_on_failure, code=TIMEOUT if answer.status == 504 else None
         )
@@ -129,9 +129,6 @@ class Calls(Generic[T]):
     def _patience(self, timeout: float | None) -> float | None:
         """Return how long an answer is waited for: the time of the run comes on top of that of the client."""
         return None if self.caller.timeout is None else self.caller.timeout + (timeout or 0.0)
-
-    def _read(self, answer: Answer) -> Invocation[T]:
-        return cast("Invocation[T]", answer.model(Invocation))
 
     def _checked(
         self, url: str, invocation: Invocation[T], *, raise_on_failure: bool, code: str | None = None

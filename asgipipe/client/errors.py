@@ -29,6 +29,9 @@ from asgipipe.settings.fields import printable
 if TYPE_CHECKING:
     from asgipipe.client.models import Invocation
 
+STRANGE = "does not answer like a deployment of asgipipe; is the URL right?"
+"""Why something is a ForeignAnswerError, mostly."""
+
 _LONGEST = 500
 """Characters of a foreign text in a message."""
 

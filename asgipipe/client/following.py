@@ -173,7 +173,7 @@ class Follower(Generic[E]):
         if self._ended or event.id <= self.last:
             return
         self._outage.end()
-        self.job_id, self.last = event.job_id, event.id
+        self.job_id, self.last = self.job_id or event.job_id, event.id
         if event.terminal:
             self._ended, self.final = True, event
         yield Give(event)

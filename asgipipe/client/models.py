@@ -39,8 +39,7 @@ class RunMetadata(_Model):
 class Invocation(_Model, Generic[T]):
     """What came of a run: the envelope of the HTTP contract.
 
-    `outputs` are by name, None where the run did not complete; `execution_time` is in seconds. `replayed` says that it
-    is the answer to an earlier request with the same Idempotency-Key.
+    `outputs` are by name, None where the run did not complete; `execution_time` is in seconds.
     """
 
     success: bool
@@ -48,7 +47,7 @@ class Invocation(_Model, Generic[T]):
     execution_time: float
     metadata: RunMetadata
     error: str | None
-    replayed: bool = False
+    _replayed: bool = PrivateAttr(default=False)
     _value: object = PrivateAttr(default=None)
 
     @property
@@ -60,6 +59,11 @@ class Invocation(_Model, Generic[T]):
         if not self.success:
             raise InvocationError(self.metadata.deployment_name, self)
         return cast("T", self.outputs if self._value is None else self._value)
+
+    @property
+    def replayed(self) -> bool:
+        """True when this is the answer to an earlier request with the same Idempotency-Key."""
+        return self._replayed
 
     @property
     def run_id(self) -> str:

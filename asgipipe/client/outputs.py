@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from asgipipe.client.errors import OutputMismatchError
+from asgipipe.pipelines.contract import UNUSABLE, unusable
 from asgipipe.pipelines.pipeline import Pipeline
 
 Decode = Callable[[Mapping[str, Any]], object]
@@ -15,14 +16,20 @@ Decode = Callable[[Mapping[str, Any]], object]
 
 
 def decoder(pipeline: Pipeline[..., Any] | None, output_type: object | None) -> Decode | None:
-    """Return what reads outputs: as what the pipeline returns, or as a type for the object of all outputs."""
+    """Return what reads outputs: as what the pipeline returns, or as a type for the object of all outputs.
+
+    Raises DefinitionError for what pydantic cannot take as a type.
+    """
     if pipeline is not None and output_type is not None:
         raise TypeError("give the pipeline or the output_type: the pipeline has its own")
     if pipeline is not None:
         return _of_pipeline(pipeline)
     if output_type is None:
         return None
-    adapter: TypeAdapter[object] = TypeAdapter(output_type)  # type: ignore[arg-type]  # any object that pydantic takes as a type
+    try:
+        adapter: TypeAdapter[object] = TypeAdapter(output_type)  # type: ignore[arg-type]  # whatever pydantic takes
+    except UNUSABLE as error:
+        raise unusable("output_type", getattr(output_type, "__qualname__", str(output_type)), error) from error
     return lambda outputs: adapter.validate_json(to_json(outputs))
 
 

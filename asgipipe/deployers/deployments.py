@@ -136,7 +136,7 @@ class Deployments:
                 work.record,
                 snapshot_id=snapshot.id,
                 owner=identity.actor() if overtake else work.record.owner,
-                environment={**work.record.environment, **(environment or {})},
+                environment={**_kept(work.record, snapshot), **(environment or {})},
                 key_digests=digests,
             )
             if key is not None and not known:  # so that a command which is killed has not lost it
@@ -292,6 +292,12 @@ def _check_owner(record: DeploymentRecord, overtake: bool) -> None:
         raise OtherOwnerError(record)
 
 
+def _kept(record: DeploymentRecord, snapshot: Snapshot) -> dict[str, str]:
+    """Return what stays of the environment: secret settings belong to the snapshot that they were deployed with."""
+    same = snapshot.id == record.snapshot_id
+    return {name: value for name, value in record.environment.items() if same or not name.startswith("ASGIPIPE_")}
+
+
 def _keys(record: DeploymentRecord, keys: Keys | None) -> tuple[tuple[str, ...], str | None]:
     """Return the digests that the service is to accept, and a key in clear where there is a new one."""
     if keys is not None and keys.open:
@@ -318,6 +324,7 @@ def _workload(record: DeploymentRecord, snapshot: Snapshot) -> Workload:
         project=snapshot.project,
         settings=snapshot.settings,
         environment={**record.environment, **keys},
+        scheme=snapshot.service.scheme,
         host=snapshot.service.host,
         port=snapshot.service.port,
         root=snapshot.service.root,

@@ -27,10 +27,11 @@ class Status(StrEnum):
 class Service:
     """What a deployer has to know of the settings, so that it need not import the code.
 
-    `root` is the path below which the service is (`root_url_path` and `api_url_path`), `ready_path` the whole path of
-    its `/ready`, `drain` the seconds that it may take to finish when it is told to stop.
+    `scheme` is http or https, `root` the path below which the service is (`root_url_path` and `api_url_path`),
+    `ready_path` the whole path of its `/ready`, `drain` the seconds that it may take to finish when it is told to stop.
     """
 
+    scheme: str
     host: str
     port: int
     root: str
@@ -109,7 +110,7 @@ class Workload:
 
     `environment` holds what the user added, secrets among it, and the settings that are secret (`ASGIPIPE_AUTH_KEY`, as
     digests); nothing of it goes into a command line, an image or a log. `revision` grows with every provisioning of the
-    deployment. `host`, `port`, `root`, `ready_path` and `drain` are those of `Service`.
+    deployment. `scheme` to `drain` are those of `Service`.
     """
 
     deployment_id: str
@@ -119,6 +120,7 @@ class Workload:
     project: str
     settings: JSONObject
     environment: Mapping[str, str] = field(repr=False)
+    scheme: str
     host: str
     port: int
     root: str

@@ -12,7 +12,7 @@ from asgipipe.deployers.fingerprint import fingerprint
 from asgipipe.deployers.frozen import freeze
 from asgipipe.deployers.identity import actor
 from asgipipe.deployers.records import Service, Snapshot
-from asgipipe.deployers.registry.names import LONGEST, check_name
+from asgipipe.deployers.registry.names import check_name
 from asgipipe.errors import DeploymentError
 from asgipipe.identifiers import uuid7
 from asgipipe.pipelines.target import found_from, module_of
@@ -55,11 +55,14 @@ def make_snapshot(
 
     `project` is the folder in which it is served: relative paths in the settings start there, now and later. `values`
     are texts by the dotted path of their field, as the command line gives them; `environ` is by default that of this
-    process. Without a name it has that of the pipeline, to be numbered; `created_by` is by default who acts.
+    process. Without a name it has that of the pipeline, to be numbered; without a description that of the application;
+    `created_by` is by default who acts.
 
     Raises SourceError, DefinitionError, SettingsError or DeploymentError for everything that could not be served.
     """
     project = project.resolve()
+    if not project.is_dir():
+        raise DeploymentError(f"the project {str(project)!r} is no folder")
     found = found_from(target, project)
     file = None if config_file is None else str(Path(config_file).absolute())
     variables = dict(os.environ if environ is None else environ)
@@ -74,7 +77,7 @@ def make_snapshot(
         id=uuid7(),
         name=_name(name, planned.loaded.pipeline.name),
         pipeline=planned.loaded.pipeline.name,
-        description=description or planned.loaded.pipeline.description or "",
+        description=description or planned.settings.app_description or planned.loaded.pipeline.description,
         target=found,
         project=str(project),
         settings=frozen.settings,
@@ -107,6 +110,7 @@ def _service(planned: Plan) -> Service:
     options = server_options([settings], [planned.name])
     root = settings.root_url_path + settings.api_url_path
     return Service(
+        scheme="https" if options.secure else "http",
         host=options.host,
         port=options.port,
         root=root,
@@ -119,7 +123,7 @@ def _name(given: str | None, pipeline: str) -> str:
     if given is not None:
         check_name("snapshot", given)
         return given
-    return "".join(filter(str.isprintable, pipeline)).strip()[:LONGEST].strip() or "pipeline"
+    return pipeline.strip() or "pipeline"
 
 
 def _check_tags(tags: Sequence[str]) -> None:

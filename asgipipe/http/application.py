@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from binascii import hexlify
 from collections.abc import Sequence
 from random import getrandbits
 
@@ -79,7 +80,7 @@ class Application:
         headers = dict(scope["headers"])
         request_id = headers.get(REQUEST_ID)
         if request_id is None or _SANE_ID(request_id) is None:
-            request_id = b"%032x" % getrandbits(128)
+            request_id = hexlify(getrandbits(128).to_bytes(16))
         path = local_path(scope)
         if scope.get("root_path"):
             scope = with_complete_path(scope, path)

@@ -1,13 +1,14 @@
 """The documentation pages: Swagger UI and ReDoc from local files, or a plain page of our own where those are missing.
 
-Every page is finished when the deployment is built. Its links are relative to the page itself, so they hold under any
+No page changes once it was asked for. Its links are relative to the page itself, so they hold under any
 mount point, with and without a `root_path`, and behind proxies that say nothing about the prefix they cut off.
 """
 
 import importlib.util
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from asgipipe.http.responses import HTML, respond
 from asgipipe.http.types import HeaderList, Receive, Scope, Send
 
 Document = Mapping[str, object]
+MakeDocument = Callable[[], Document]
 
 ASSETS = Path(__file__).parent / "assets" / "docs"
 SIDECAR = "drf_spectacular_sidecar"  # carries the files of Swagger UI and ReDoc; of extra `asgipipe[docs]`
@@ -102,13 +104,13 @@ def _sidecar() -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page that never changes."""
+    """A page that never changes; `body` makes it."""
 
-    body: bytes
+    body: Callable[[], bytes]
     headers: HeaderList = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await respond(send, 200, HTML, self.body, self.headers)
+        await respond(send, 200, HTML, self.body(), self.headers)
 
 
 def docs_endpoints(
@@ -117,13 +119,13 @@ def docs_endpoints(
     redoc_path: str | None,
     openapi_path: str,
     title: str,
-    document: Document,
+    document: MakeDocument,
     csp_enabled: bool = True,
 ) -> list[Endpoint]:
     """Return the rows of the documentation: its pages, and one row for each file they load.
 
     A page whose path is None is left out. `csp_enabled` says whether answers carry the default policy: then the ReDoc
-    page brings its own, wider one. `document` is what the plain page shows; the others fetch it from `openapi_path`.
+    page brings its own, wider one. `document` makes what the plain page shows; the others fetch it from `openapi_path`.
     """
     rows: list[Endpoint] = []
     for viewer, path in ((SWAGGER, docs_path), (REDOC, redoc_path)):
@@ -133,17 +135,18 @@ def docs_endpoints(
 
 
 def _rows(
-    viewer: Viewer, path: str, openapi_path: str, *, title: str, document: Document, csp_enabled: bool
+    viewer: Viewer, path: str, openapi_path: str, *, title: str, document: MakeDocument, csp_enabled: bool
 ) -> list[Endpoint]:
     assets = viewer.assets()
     folder = f"{path.rstrip('/')}/assets"
     links = {"openapi": _link(path, openapi_path), "assets": _link(path, folder)}
     if assets is None:
         assets = {"docs.css": StaticFile.trusted(ASSETS / "docs.css")}
-        page = Page(_html(title, f"{links['assets']}/docs.css", _plain(title, document, links["openapi"])))
+        stylesheet, body = f"{links['assets']}/docs.css", partial(_plain, title, document, links["openapi"])
+        page = Page(cache(lambda: _html(title, stylesheet, body())))
     else:
-        body = viewer.body.format(**links)
-        page = Page(_html(title, f"{links['assets']}/{viewer.stylesheet}", body), viewer.policy if csp_enabled else ())
+        html = _html(title, f"{links['assets']}/{viewer.stylesheet}", viewer.body.format(**links))
+        page = Page(lambda: html, viewer.policy if csp_enabled else ())
     rows = [Endpoint(path, "GET", page, viewer.name, auth_required=False)]
     for name, file in assets.items():
         rows.append(Endpoint(f"{folder}/{name}", "GET", file, f"{viewer.name}:{name}", auth_required=False))
@@ -174,8 +177,9 @@ def _html(title: str, stylesheet: str, body: str) -> bytes:
 """.encode()
 
 
-def _plain(title: str, document: Document, openapi: str) -> str:
+def _plain(title: str, make_document: MakeDocument, openapi: str) -> str:
     """Return a readable page without any script."""
+    document = make_document()
     rows = "\n".join(_plain_row(document, path, method) for path, method in _operations(document))
     schemas = "\n".join(
         f"<h3>{escape(name)}</h3>\n<pre>{escape(to_json(schema, indent=2, inf_nan_mode='null').decode())}</pre>"

@@ -1,6 +1,6 @@
 """What is served at one path for one method, and what the OpenAPI document says about it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from asgipipe.http.types import ASGIApp
@@ -25,8 +25,9 @@ class Endpoint:
     """One row of the deployment's table.
 
     `path` is complete below the deployment's mount point and may hold `{name}` and `{name:path}` templates; `method` is
-    upper case. `operation` is None for what the OpenAPI document leaves out, such as dashboard files. An `app` that
-    `needs_framework` is a handler with the framework's own types.
+    upper case. `operation` is None for what the OpenAPI document leaves out, such as dashboard files; those of our own
+    endpoints are made when the document is asked for. An `app` that `needs_framework` is a handler with the framework's
+    own types.
     """
 
     path: str
@@ -34,8 +35,11 @@ class Endpoint:
     app: ASGIApp
     name: str
     auth_required: bool = True
-    operation: Operation | None = None
+    operation: Operation | Callable[[], Operation] | None = None
     needs_framework: bool = False
+
+    def described(self) -> Operation | None:
+        return self.operation() if callable(self.operation) else self.operation
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from pydantic_core import to_json
 
@@ -209,9 +210,10 @@ def openapi_document(
     taken: set[str] = set()
     for endpoint in endpoints:
         method = endpoint.method.lower()
-        if endpoint.operation is not None and method in METHODS:
-            rendered = _operation(endpoint, endpoint.operation, components, has_keys)
-            rendered["operationId"] = _unique(endpoint.operation.operation_id, taken)
+        operation = endpoint.described()
+        if operation is not None and method in METHODS:
+            rendered = _operation(endpoint, operation, components, has_keys)
+            rendered["operationId"] = _unique(operation.operation_id, taken)
             paths.setdefault(TEMPLATE.sub(r"{\1}", endpoint.path), {})[method] = rendered
     document: dict[str, object] = {
         "openapi": VERSION,
@@ -308,14 +310,23 @@ def _refusal(refusal: Refusal) -> dict[str, object]:
 
 
 class OpenAPIEndpoint:
-    """Answers with the document, its server being where the deployment is mounted."""
+    """Answers with the document, its server being where the deployment is mounted.
 
-    def __init__(self, document: Mapping[str, object]) -> None:
-        # The document is serialised once; only the server's address is written anew, between these two.
-        first = {key: document[key] for key in ("openapi", "info")}
-        rest = {key: value for key, value in document.items() if key not in (*first, "servers")}
-        self._head = to_json(first, inf_nan_mode="null")[:-1] + b',"servers":[{"url":'
-        self._tail = b"}]," + to_json(rest, inf_nan_mode="null")[1:]
+    `document` is called by the first request: making it takes longer than all else that a deployment is built of.
+    """
+
+    def __init__(self, document: Callable[[], Mapping[str, object]]) -> None:
+        self._document = document
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await respond(send, 200, JSON, self._head + to_json(public_path(scope)) + self._tail)
+        before, after = self._around_server
+        await respond(send, 200, JSON, before + to_json(public_path(scope)) + after)
+
+    @cached_property
+    def _around_server(self) -> tuple[bytes, bytes]:
+        """The document, serialised once, before and after the server's address: that is written anew."""
+        document = self._document()
+        first = {key: document[key] for key in ("openapi", "info")}
+        rest = {key: value for key, value in document.items() if key not in (*first, "servers")}
+        before = to_json(first, inf_nan_mode="null")[:-1] + b',"servers":[{"url":'
+        return before, b"}]," + to_json(rest, inf_nan_mode="null")[1:]

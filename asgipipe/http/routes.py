@@ -3,8 +3,6 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from starlette.routing import compile_path
-
 from asgipipe.http.dashboard import Dashboard
 from asgipipe.http.endpoint import Endpoint, Socket
 from asgipipe.http.exchange import Exchange
@@ -15,6 +13,7 @@ KeyNeeded = Callable[[Scope], bool | None]
 """Says whether the framework's own route that would answer needs the key; None when there is no such route."""
 
 _READING = ("GET", "HEAD")
+_PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
 class Routes:
@@ -126,8 +125,15 @@ class Templates:
 
 
 def path_pattern(template: str) -> re.Pattern[str]:
-    """Return the pattern of a path with `{name}` and `{name:path}`; Starlette's lets a line break follow its end."""
-    return re.compile(compile_path(template)[0].pattern.removesuffix("$") + r"\Z")
+    """Return the pattern of a path with `{name}` and `{name:path}`, as Starlette reads them.
+
+    Its own pattern lets a line break follow the end, and brings all of Starlette, which other frameworks do not need.
+    """
+    text, *parameters = _PARAMETER.split(template)
+    pattern = "^" + re.escape(text)
+    for name, rest, text in zip(parameters[::3], parameters[1::3], parameters[2::3], strict=True):
+        pattern += f"(?P<{name}>{'.*' if rest else '[^/]+'})" + re.escape(text)
+    return re.compile(pattern + r"\Z")
 
 
 def precedence(path: str) -> tuple[tuple[int, int], ...]:

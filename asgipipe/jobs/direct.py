@@ -7,15 +7,11 @@ nothing, and is then done step by step, see `Transitions`, where it is said what
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from asgipipe.jobs.records import Event, Job
+from asgipipe.jobs.records import Addition, Ending, Event, Job
 from asgipipe.jobs.rows import COLUMNS, check_numbers, job_of, moving, progress_in
 from asgipipe.jobs.states import JobState
 from asgipipe.stores.database import Transaction, Value
-
-if TYPE_CHECKING:
-    from asgipipe.jobs.transitions import Addition, Ending
 
 _MOST = 50
 """Rows that one statement inserts: each number of them is another statement to be planned."""
@@ -57,7 +53,7 @@ class Hold:
         return self.job_id, self.deployment, self.attempt, events[0].id - 1, events[-1].id, self.most
 
 
-def append(transaction: Transaction, hold: Hold, addition: "Addition") -> Callable[[], bool]:
+def append(transaction: Transaction, hold: Hold, addition: Addition) -> Callable[[], bool]:
     events, results = addition.events, addition.results
     check_numbers(events, events[0].id - 1)
     answer = transaction.ask(
@@ -71,7 +67,7 @@ def append(transaction: Transaction, hold: Hold, addition: "Addition") -> Callab
     return lambda: bool(answer())
 
 
-def finish(transaction: Transaction, hold: Hold, ending: "Ending", now: float) -> Callable[[], bool]:
+def finish(transaction: Transaction, hold: Hold, ending: Ending, now: float) -> Callable[[], bool]:
     events, taken = ending.events, ending.execution_time
     check_numbers(events, events[0].id - 1, ending.state)
     answer = transaction.ask(
@@ -113,7 +109,7 @@ def _finish(events: int, state: JobState) -> str:
         " completed_at = GREATEST(?, started_at, created_at), last_event = ?, progress = COALESCE(?, progress)"
     )
     return (
-        f"WITH job AS ({moving(JobState.RUNNING, state, end)} AND {_HELD}),"
+        f"WITH job AS ({moving(JobState.RUNNING, state, end)} AND {_HELD}),"  # noqa: S608  # constants
         " gone AS (DELETE FROM step_results WHERE job_id IN (SELECT id FROM job)),"
         f" told AS ({_insertion(events)}) SELECT 1 FROM job"
     )

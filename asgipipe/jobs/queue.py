@@ -15,7 +15,13 @@ from asgipipe.settings.plugins import Plugins
 from asgipipe.settings.stores import is_postgresql
 from asgipipe.stores.database import Database, Transaction
 
-_QUEUES = Plugins("asgipipe.job_queues", "job_queue", "job queue", "a package that is not installed")
+_QUEUES = Plugins(
+    "asgipipe.job_queues",
+    "job_queue",
+    "job queue",
+    "a package that is not installed",
+    own={"embedded": "asgipipe.jobs.embedded:EmbeddedQueue"},
+)
 
 
 class Consumer(Protocol):

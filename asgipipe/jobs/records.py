@@ -214,3 +214,24 @@ class Event:
 
 def canceled_message(reason: str | None) -> str:
     return "the job was canceled" if reason is None else f"the job was canceled: {reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What an attempt has to write while it runs; `results` are of steps: position, name, JSON."""
+
+    events: Sequence[Event]
+    progress: bytes | None
+    results: Sequence[tuple[int, str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a job ends; `result` is its envelope, and the last of the events the terminal one."""
+
+    state: JobState
+    result: bytes
+    error: str | None
+    error_code: str | None
+    execution_time: float | None
+    events: Sequence[Event]

@@ -15,13 +15,13 @@ from asgipipe.jobs import keys
 from asgipipe.jobs.cursors import cursor_after, job_before
 from asgipipe.jobs.jobs import IdempotencyKey, Replay
 from asgipipe.jobs.keys import HeldKey, Taking
-from asgipipe.jobs.records import Event, EventPage, Job, JobPage
+from asgipipe.jobs.records import Addition, Ending, Event, EventPage, Job, JobPage
 from asgipipe.jobs.retention import prune_jobs, prune_keys
 from asgipipe.jobs.room import Room
 from asgipipe.jobs.rows import COLUMNS, StaleAttemptError, found, job_of
 from asgipipe.jobs.states import JobState
 from asgipipe.jobs.totals import Totals
-from asgipipe.jobs.transitions import Addition, Ending, Envelope, OnPending, Transitions
+from asgipipe.jobs.transitions import Envelope, OnPending, Transitions
 from asgipipe.stores.database import Database, Pipelined, Transaction, Value
 
 __all__ = ["JobStore", "StaleAttemptError"]

@@ -1,12 +1,22 @@
 """Everything that moves a job from state to state, and what is written with it: parts of operations on the database."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from asgipipe.errors import ConflictError, NotFoundError
 from asgipipe.jobs import direct
 from asgipipe.jobs.keys import release_all
-from asgipipe.jobs.records import CANCELED, INTERRUPTED, TERMINAL_EVENTS, Event, Job, JobOptions, canceled_message
+from asgipipe.jobs.records import (
+    CANCELED,
+    INTERRUPTED,
+    TERMINAL_EVENTS,
+    Addition,
+    Ending,
+    Event,
+    Job,
+    JobOptions,
+    canceled_message,
+)
 from asgipipe.jobs.rows import (
     COLUMNS,
     StaleAttemptError,
@@ -29,27 +39,6 @@ Envelope = Callable[[Job, str], bytes]
 _PROMOTED = 1000
 """How many jobs whose time has come one claim looks at, at most."""
 _TAKEN_OVER = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Addition:
-    """What an attempt has to write while it runs; `results` are of steps: position, name, JSON."""
-
-    events: Sequence[Event]
-    progress: bytes | None
-    results: Sequence[tuple[int, str, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a job ends; `result` is its envelope, and the last of the events the terminal one."""
-
-    state: JobState
-    result: bytes
-    error: str | None
-    error_code: str | None
-    execution_time: float | None
-    events: Sequence[Event]
 
 
 class Transitions:

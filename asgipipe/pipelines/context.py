@@ -74,9 +74,9 @@ class Run:
     error: BaseException | None = None
     execution_time = 0.0
     on_thread_end: Callable[[], None] | None = None
+    children: "dict[Future[object], Call[object] | None] | None" = None  # `adopt` makes it, by `setdefault`
     deadline: float | None = None
     timeout = 0.0
-    inline = False
     on_cancel: Callable[[], object] | None = None
     parameters_json = b"{}"
     room: Callable[[], Awaitable[None]] | None = None
@@ -99,7 +99,7 @@ class Run:
         self.outputs_json: bytes | None = None
         self.abandoned = False
         self.cancel_reason: str | None = None
-        self.children: dict[Future[object], Call[object] | None] | None = None
+        self.inline = False
         self.memory: StepMemory | None = None
         self.observer: RunObserver | None = None
 

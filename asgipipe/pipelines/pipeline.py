@@ -2,8 +2,9 @@
 
 import contextlib
 import inspect
+import os
 from asyncio import _get_running_loop
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, cast, overload
@@ -19,6 +20,9 @@ from asgipipe.pipelines.stream import is_text
 from asgipipe.settings import CaptureLike, DeploymentSettings
 
 if TYPE_CHECKING:
+    # What stands above this package is imported when it is called.
+    from asgipipe.client.handle import DeploymentHandle
+    from asgipipe.deployers.records import Snapshot
     from asgipipe.pipelines.contract import Contract
     from asgipipe.pipelines.graph import Graph
     from asgipipe.pipelines.outputs import OutputShape
@@ -181,6 +185,69 @@ class Pipeline(Generic[P, R_co]):
         given = {key: value for key, value in locals().items() if key not in apart and value is not None}
         layers = self.settings_layers + _layers("with_options", settings, capture)
         return self._copy(self.function, replace(self.options, **given), layers)
+
+    def create_snapshot(
+        self,
+        name: str | None = None,
+        *,
+        settings: SettingsLike | None = None,
+        config_file: str | os.PathLike[str] | None = None,
+        tags: Sequence[str] = (),
+        description: str = "",
+        store_url: str | None = None,
+    ) -> "Snapshot":
+        """Keep the pipeline with its settings as a snapshot, as `asgipipe snapshot create` does.
+
+        Raises DefinitionError for a pipeline that no other process could import.
+        """
+        create = cast("Callable[..., Snapshot]", sources.load("asgipipe.client.client:create_snapshot"))
+        return create(
+            self,
+            store_url=store_url,
+            name=name,
+            settings=settings,
+            config_file=config_file,
+            tags=tags,
+            description=description,
+        )
+
+    def deploy(
+        self,
+        deployment_name: str | None = None,
+        *,
+        deployer: str | None = None,
+        settings: SettingsLike | None = None,
+        config_file: str | os.PathLike[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        tags: Sequence[str] = (),
+        open: bool = False,
+        update: bool = False,
+        overtake: bool = False,
+        store_url: str | None = None,
+    ) -> "DeploymentHandle":
+        """Deploy the pipeline, as `asgipipe deploy` does, and return when it serves.
+
+        By default the deployment has the pipeline's name, and a new one the local deployer and a key of its own; with
+        `open` it needs none. `settings` are laid over the environment, that over `config_file`. One that exists is
+        replaced with `update`; `overtake` confirms a change of somebody else's.
+
+        Raises DefinitionError for a pipeline that no other process could import, DeploymentError when it does not come
+        to serve; what served before goes on then.
+        """
+        deploy = cast("Callable[..., DeploymentHandle]", sources.load("asgipipe.client.client:deploy"))
+        return deploy(
+            self,
+            store_url=store_url,
+            deployment_name=deployment_name,
+            deployer=deployer,
+            settings=settings,
+            config_file=config_file,
+            environment=environment,
+            tags=tags,
+            open=open,
+            update=update,
+            overtake=overtake,
+        )
 
     def _copy(
         self, function: Callable[Q, R_co], options: PipelineOptions, layers: tuple[tuple[str, SettingsLike], ...]

@@ -5,7 +5,7 @@ import contextlib
 from asyncio import _get_running_loop
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from copy import copy
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from asgipipe.errors import DefinitionError, StepExitError, StepTimeoutError
@@ -100,8 +100,8 @@ class Step(Generic[P, R_co]):
             self._hints = annotations(self.function, ["return"])
         return self._hints
 
-    @property
-    def output_names(self) -> tuple[str, ...]:
+    @cached_property
+    def output_names(self) -> tuple[str, ...]:  # looked at on every recorded call
         return self.shape.names
 
     @property

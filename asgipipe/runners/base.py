@@ -9,7 +9,6 @@ from typing import ClassVar, TypeVar
 
 from asgipipe.errors import DefinitionError, HTTPError, MethodNotAllowedError
 from asgipipe.http.application import layered
-from asgipipe.http.binding import Limits, bind, build_handler, returns_framework, wants_framework
 from asgipipe.http.builtin import BuiltIn, reading_paths
 from asgipipe.http.dashboard import Dashboard, dashboard
 from asgipipe.http.dispatch import Dispatcher, FallbackEndpoint, FrameworkDispatcher
@@ -198,6 +197,9 @@ class BaseDeploymentAppRunner(ABC):
     # Endpoints
 
     def _prepare(self, spec: EndpointSpec) -> None:
+        # Most deployments have no endpoints of their own, and start sooner without the modules that make them.
+        from asgipipe.http.binding.builder import build_handler
+
         loaded = load(spec.handler)
         if spec.native:
             if spec.init_kwargs:
@@ -210,6 +212,10 @@ class BaseDeploymentAppRunner(ABC):
         self._custom.append(endpoint)
 
     def _endpoint(self, spec: EndpointSpec, handler: Handler) -> Endpoint:
+        from asgipipe.http.binding.bound import Limits, bind
+        from asgipipe.http.binding.handler import wants_framework
+        from asgipipe.http.binding.result import returns_framework
+
         name, path, method = name_of(handler), self.complete(spec.path), spec.method.value
         self._options[method, path] = spec.extra_kwargs
         if wants_framework(handler, self.framework_types) or returns_framework(handler, self.framework_types):

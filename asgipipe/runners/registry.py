@@ -10,7 +10,13 @@ from asgipipe.settings.plugins import Plugins
 if TYPE_CHECKING:
     from asgipipe.runners.base import BaseDeploymentAppRunner
 
-_RUNNERS = Plugins("asgipipe.app_runners", "deployment_app_runner_flavor", "app runner", "its framework")
+_RUNNERS = Plugins(
+    "asgipipe.app_runners",
+    "deployment_app_runner_flavor",
+    "app runner",
+    "its framework",
+    own={"starlette": "asgipipe.runners.starlette:StarletteAppRunner"},
+)
 
 
 def load_app_runner(flavor: object) -> "type[BaseDeploymentAppRunner]":

@@ -16,6 +16,7 @@ from asgipipe import logs
 from asgipipe.errors import ServerError, UserError
 from asgipipe.servers import deadline
 from asgipipe.servers import specification as specifications
+from asgipipe.servers.collector import spared
 from asgipipe.servers.options import ServerOptions
 
 READY = b"ready "
@@ -65,7 +66,8 @@ def end(serve: Callable[[], int]) -> NoReturn:
 
 
 def _serve(listener: socket.socket | None, parent: Connection) -> int:
-    from asgipipe.servers.application import create
+    with spared():
+        from asgipipe.servers.application import create
 
     application, options = create()
     ready = READY + b"%.3f" % options.longest_stop

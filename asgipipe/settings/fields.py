@@ -76,8 +76,12 @@ def _model(annotation: object) -> type[BaseModel] | None:
 def section(model: type[BaseModel], name: object) -> type[BaseModel] | None:
     """Return the model of the field `name` if that field is a section of its own."""
     field = model.model_fields.get(name) if isinstance(name, str) else None
-    found = kind(field) if field else None
-    return found.model if found and found.shape is Shape.SECTION else None
+    return None if field is None else _section_in(field)
+
+
+def _section_in(field: FieldInfo) -> type[BaseModel] | None:
+    found = kind(field)
+    return found.model if found.shape is Shape.SECTION else None
 
 
 def every_field(
@@ -86,7 +90,7 @@ def every_field(
     """Yield the path of every field and the field, sections before what is in them."""
     for name, field in model.model_fields.items():
         yield (*base, name), field
-        inner = section(model, name)
+        inner = _section_in(field)
         if inner is not None:
             yield from every_field(inner, (*base, name))
 

@@ -4,18 +4,21 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from asgipipe.errors import SettingsError, SettingsIssue
 from asgipipe.settings.deployment import DeploymentSettings
-from asgipipe.settings.document import Document, DocumentError, read
 from asgipipe.settings.fields import did_you_mean, dotted, public
 from asgipipe.settings.issues import issues_of
 from asgipipe.settings.layers import Layer
 from asgipipe.settings.pipeline import PipelineSection
 from asgipipe.settings.quantities import MEBIBYTE
 from asgipipe.settings.sections import Path
+
+if TYPE_CHECKING:
+    from asgipipe.settings.document import Document
 
 LARGEST = MEBIBYTE
 """Bytes a settings file may have."""
@@ -62,7 +65,9 @@ def _reason(error: OSError | ValueError) -> str:
     return f"cannot be read: {(isinstance(error, OSError) and error.strerror) or error}"
 
 
-def _document(name: str, text: str) -> Document:
+def _document(name: str, text: str) -> "Document":
+    from asgipipe.settings.document import DocumentError, read
+
     try:
         return read(text)
     except DocumentError as error:
@@ -74,7 +79,7 @@ def _refusal(place: str, message: str) -> SettingsError:
 
 
 class _File:
-    def __init__(self, name: str, document: Document) -> None:
+    def __init__(self, name: str, document: "Document") -> None:
         self._name = name
         self._document = document
         self._issues: list[SettingsIssue] = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -10,6 +11,11 @@ from typing import Any, Protocol
 
 PATIENCE = 20.0
 """Seconds until something that normally takes a fraction of one is given up."""
+
+
+def soon(seconds: float) -> float:
+    """Return within how many seconds happens what takes a machine that does nothing else less than `seconds`."""
+    return seconds * (1 + os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def patience() -> asyncio.Timeout:

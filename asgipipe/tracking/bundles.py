@@ -43,14 +43,11 @@ def packed(facts: RunFacts, payloads: Iterable[bytes]) -> bytes:
 
     `payloads` are its parameters, its outputs, and the outputs of each step; empty where they are not kept.
     """
-    return b"\n".join((_json(facts), *payloads))
-
-
-def _json(facts: RunFacts) -> bytes:
     try:
-        return to_json(facts)
+        text = to_json(facts)
     except PydanticSerializationError:  # a lone surrogate in a name
-        return json.dumps(facts, ensure_ascii=False).encode("utf-8", "replace")
+        text = json.dumps(facts, ensure_ascii=False).encode("utf-8", "replace")
+    return b"\n".join((text, *payloads))
 
 
 def write(transaction: Transaction, subject: Subject, runs: Mapping[str, bytes]) -> None:

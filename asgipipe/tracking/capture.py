@@ -74,13 +74,10 @@ class RunCapture(RunObserver):
     """
 
     # Defaults live in the class: a run that needs none of them pays for none of them.
-    ended = False
-    written = False
     _attempt = 1
     _repeatable = False
     _logged = 0
     _numbered = 0
-    _size = 0
     _metadata: dict[str, object] | None = None
 
     def __init__(
@@ -88,10 +85,13 @@ class RunCapture(RunObserver):
     ) -> None:
         self.run = run
         self.plan = plan
+        self.ended = False
+        self.written = False
         self.began = monotonic()
         self._subject = subject
         self._writer = writer
         self._base = base
+        self._size = 0
         self._steps: list[StepRecord] = []
         self._logs: list[LogFacts] = []
         if repeatable:
@@ -191,8 +191,9 @@ class RunCapture(RunObserver):
         self.ended = True
         run, plan = self.run, self.plan
         if run.outputs_json is not None:
-            if self._fits_bundle(run.outputs_json):
-                self._writer.put_run(run.id, self._packed(seconds, run.outputs_json))
+            whole = self._packed(seconds, run.outputs_json)
+            if whole is not None:
+                self._writer.put_run(run.id, whole)
                 return None
             status, error = COMPLETED, None
         else:
@@ -203,34 +204,30 @@ class RunCapture(RunObserver):
         self._put(waiter, status, seconds, error, run.outputs_json)
         return waiter
 
-    # Bundles
-
-    def _fits_bundle(self, outputs: bytes) -> bool:
-        """Say whether a run that completed is as most are: nothing was written of it yet, and little is to be."""
-        if self.written or self._repeatable or not self.plan.in_background:
-            return False
-        self._size += len(self.run.parameters_json) + len(outputs)
-        return self._size <= LARGE and len(self._steps) <= _BUNDLED_PARTS and len(self._logs) <= _BUNDLED_PARTS
-
-    def _packed(self, seconds: float, outputs: bytes) -> bytes:
-        run, plan, records = self.run, self.plan, self._steps
-        metadata = (self._metadata or {}) if plan.metadata else None
+    def _packed(self, seconds: float, outputs: bytes) -> bytes | None:
+        """Return a run that completed, for a bundle; None when it is not as most are."""
+        run, plan, records, logs = self.run, self.plan, self._steps, self._logs
+        if self.written or not plan.in_background or len(records) > _BUNDLED_PARTS or len(logs) > _BUNDLED_PARTS:
+            return None
+        if self._repeatable or self._size + len(run.parameters_json) + len(outputs) > LARGE:
+            return None
+        noted = plan.metadata
         steps = [
             (
                 record.name,
-                record.status if record.ended is not None else _LEFT,
+                _LEFT if record.ended is None else record.status,
                 record.attempt,
                 record.started,
                 record.ended,
                 record.error,
-                record.metadata if plan.metadata else None,
+                record.metadata if noted else None,
             )
             for record in records
         ]
-        facts = (run.id, run.name, self._base, self.began, seconds, metadata, steps, self._logs)
-        if plan.payloads:
-            return packed(facts, [run.parameters_json, outputs, *[record.outputs for record in records]])
-        return packed(facts, [b""] * (2 + len(records)))
+        metadata = (self._metadata or {}) if noted else None
+        facts = (run.id, run.name, self._base, self.began, seconds, metadata, steps, logs)
+        payloads = [run.parameters_json, outputs, *[record.outputs for record in records]]
+        return packed(facts, payloads if plan.payloads else [b""] * len(payloads))
 
     # Rows
 

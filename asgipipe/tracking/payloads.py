@@ -5,6 +5,8 @@ from pydantic_core import to_json
 from asgipipe.errors import DefinitionError
 from asgipipe.pipelines.observer import ObservedStep
 
+_UNNAMED = ("output",)
+
 LARGE = 64 * 1024
 """Bytes of JSON beyond which a payload is kept in a file."""
 
@@ -17,13 +19,13 @@ def dump_outputs(step: ObservedStep, value: object) -> bytes:
     try:
         names = step.output_names
     except DefinitionError:
-        names = ()
+        names = _UNNAMED
     if len(names) == 1:
         outputs = {names[0]: value}
     elif len(names) > 1 and isinstance(value, tuple) and len(value) == len(names):
         outputs = dict(zip(names, value, strict=True))
     else:
-        outputs = {"output": value}
+        outputs = {_UNNAMED[0]: value}
     try:
         return to_json(outputs, inf_nan_mode="null", fallback=_described)
     except Exception:  # boundary: serialisers of the user's may raise anything, and cycles and lone surrogates do, too

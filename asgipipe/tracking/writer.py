@@ -24,6 +24,11 @@ MAX_ROWS = 10_000
 MAX_BYTES = 64 * 1024 * 1024
 """What may wait for the store; beyond, runs wait at the end of their next step."""
 
+GATHER = 0.25
+"""Seconds that rows wait for more. Whatever is committed has the queue of jobs look into the store, and each of the
+threads that take part has to get the interpreter from a busy event loop: with commits every 0.05 s this cost as much as
+the rows."""
+
 _GROUP_ROWS = 2000
 _GROUP_BYTES = 8 * 1024 * 1024
 _DELAYS = (0.05, 2.0)
@@ -42,20 +47,16 @@ class Group:
         self.rows = 0
         self.size = 0
 
-    @property
-    def is_urgent(self) -> bool:
-        return any(part.waiter is not None for part in self.parts)
-
     def write(self, subject: Subject, transaction: Transaction) -> None:
         store.write(transaction, self.parts)
         bundles.write(transaction, subject, self.runs)
 
 
 class BackgroundWriter(PartWriter):
-    """Takes runs and parts of runs on any thread and writes them from the event loop, one group at a time, while the next one gathers.
+    """Takes runs and parts of runs on any thread and writes them from the event loop, in groups, one at a time.
 
-    `waits` counts how often a run had to wait for room, `lost` the rows that could not be written. A part that waits is
-    written at once; others may wait a little for more.
+    `waits` counts how often a run had to wait for room, `lost` the rows that could not be written. What somebody waits
+    for is written at once; other rows wait `gather` seconds for more.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class BackgroundWriter(PartWriter):
         files: Callable[[], ArtifactFiles],
         *,
         keeps_files: bool,
+        gather: float = GATHER,
         max_rows: int = MAX_ROWS,
         max_bytes: int = MAX_BYTES,
         clock: Callable[[], float] = monotonic,
@@ -77,6 +79,7 @@ class BackgroundWriter(PartWriter):
         self._subject = subject
         self._make_files = files
         self._files: ArtifactFiles | None = None
+        self._gather = gather
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._clock = clock
@@ -86,6 +89,7 @@ class BackgroundWriter(PartWriter):
         self._rows = 0
         self._bytes = 0
         self._scheduled = False
+        self._hurried = False
         self._stopped = True
         self._failing_since: float | None = None
         self._reported = -_REPORTS
@@ -93,16 +97,18 @@ class BackgroundWriter(PartWriter):
 
     def start(self) -> None:
         """Make ready, on the event loop."""
-        self._stopped = self._scheduled = False  # a task that was cancelled has left it scheduled
+        self._stopped = self._scheduled = self._hurried = False  # a task that was cancelled has left it scheduled
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._file_thread: ThreadPoolExecutor | None = None
 
     async def stop(self, timeout: float) -> None:
         """Write what there is, for `timeout` seconds at most; the rest is lost, and counted."""
         self._stopping.set()
+        self._hurry.set()
         if self._scheduled and (self._task is None or self._task.done()):
             await asyncio.sleep(0)  # it is about to begin
         if self._task is not None:
@@ -125,7 +131,7 @@ class BackgroundWriter(PartWriter):
             stopped = self._stopped
             if not stopped:
                 self._gathering.parts.append(part)
-                self._count(part.count, part.size)
+                self._count(part.count, part.size, urgent=part.waiter is not None)
         if stopped:
             self._lose(part.count, UnavailableError("The deployment has stopped."))
             if part.waiter is not None:
@@ -141,7 +147,7 @@ class BackgroundWriter(PartWriter):
         if stopped:
             self._lose(1, UnavailableError("The deployment has stopped."))
 
-    def _count(self, rows: int, size: int) -> None:
+    def _count(self, rows: int, size: int, *, urgent: bool = False) -> None:
         """Count what was added to the group that gathers, and have it written."""
         group = self._gathering
         group.rows += rows
@@ -151,12 +157,20 @@ class BackgroundWriter(PartWriter):
         if group.rows >= _GROUP_ROWS or group.size >= _GROUP_BYTES:
             self._groups.append(group)
             self._gathering = Group()
+            urgent = True
         if self._rows >= self._max_rows or self._bytes >= self._max_bytes:
-            self.full = True
+            self.full = urgent = True
+        if urgent and not self._hurried:
+            self._hurried = True
+            if self._scheduled:
+                self._on_loop(self._hurry.set)
         if not self._scheduled:
             self._scheduled = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the process is on its way out
-                self._loop.call_soon_threadsafe(self._begin)
+            self._on_loop(self._begin)
+
+    def _on_loop(self, function: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is on its way out
+            self._loop.call_soon_threadsafe(function)
 
     def room(self) -> "Future[None]":
         """Return a future that is done when there is room."""
@@ -175,6 +189,7 @@ class BackgroundWriter(PartWriter):
         self._task = self._loop.create_task(self._write_all(), name="asgipipe-capture")
 
     async def _write_all(self) -> None:
+        await self._linger()
         while group := self._group():
             try:
                 await self._write(group)
@@ -183,6 +198,17 @@ class BackgroundWriter(PartWriter):
                 raise
             finally:
                 self._release(group)
+            await self._linger()
+
+    async def _linger(self) -> None:
+        """Let more gather, unless somebody waits, or there is much already."""
+        with self._lock:
+            hurried, self._hurried = self._hurried, False
+            self._hurry.clear()
+        if not (hurried or self._groups or self._stopping.is_set()):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._gather):
+                    await self._hurry.wait()
 
     def _group(self) -> Group | None:
         """Take what is written next; nothing ends the task."""
@@ -217,8 +243,7 @@ class BackgroundWriter(PartWriter):
         large = [part for part in group.parts if part.large]
         if large:
             await self._put_files(large)
-        urgent = group.is_urgent or self.full or self._stopping.is_set()
-        await asyncio.wrap_future(database.enqueue(partial(group.write, self._subject), urgent=urgent))
+        await asyncio.wrap_future(database.enqueue(partial(group.write, self._subject)))
 
     async def _put_files(self, parts: list[Part]) -> None:
         if self._file_thread is None:

@@ -365,7 +365,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Played:
 
     def client(remote: Remote) -> httpx.Client:
         transport = httpx.MockTransport(deployment.answer)
-        return httpx.Client(transport=transport, base_url=remote.url, headers=remote._headers)
+        return httpx.Client(transport=transport)
 
     monkeypatch.setattr(Remote, "client", client)
     monkeypatch.setattr(deployed_jobs, "_PAUSES", (0.0, 0.0))

@@ -107,7 +107,7 @@ def deployment(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
 
     def client(remote: Remote) -> httpx.Client:
         transport = httpx.MockTransport(answer)
-        return httpx.Client(transport=transport, base_url=remote.url, headers=remote._headers)
+        return httpx.Client(transport=transport)
 
     monkeypatch.setattr(Remote, "client", client)
     return asked

@@ -28,6 +28,7 @@ from asgipipe.client import (
     UnknownError,
     UnreachableError,
 )
+from asgipipe.errors import DefinitionError
 from tests.client.scripted import AT_ONCE, JOB, Played, envelope, in_turn, job
 
 URL = "http://flow.test/api"
@@ -341,6 +342,10 @@ def pair() -> tuple[int, bytes]:
     return 1, b""
 
 
+class Old:
+    """What pydantic knows nothing of."""
+
+
 class Outputs(TypedDict):
     output: Forecast
 
@@ -369,6 +374,8 @@ def test_outputs_of_another_type() -> None:
     ) as caught:
         DeploymentClient(URL, pipeline=forecast, http=in_turn(ok(output={"city": "hunter2"})).http).invoke(city="x")
     assert "hunter2" not in str(caught.value)
+    with pytest.raises(DefinitionError, match="output_type has type Old, which has no JSON form"):
+        DeploymentClient(URL, output_type=Old)
     with pytest.raises(TypeError, match="the pipeline has its own"):
         DeploymentClient(URL, pipeline=forecast, output_type=Outputs)  # type: ignore[call-overload]
 

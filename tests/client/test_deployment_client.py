@@ -1,6 +1,7 @@
 """Both clients and a real server, behind moved paths and a key."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,10 @@ from asgipipe.client import (
     InvocationError,
     InvocationTimeoutError,
     KeyRefusedError,
-    Retry,
     UnknownError,
 )
 from asgipipe.jobs.states import JobState
-from tests.conftest import PATIENCE, Serve, Server, free_port
+from tests.servers.command import PATIENCE, serving, until
 
 FLOW = '''
 import time
@@ -64,24 +64,27 @@ settings:
 KEY = "correct-horse"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "flow.py").write_text(FLOW)
-    (tmp_path / "moved.yaml").write_text(MOVED)
-    return tmp_path
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "flow.py").write_text(FLOW)
+    (folder / "moved.yaml").write_text(MOVED)
+    return folder
 
 
-@pytest.fixture
-def moved(folder: Path, serve: Serve) -> Server:
-    return serve("flow.py:flow", "-c", "moved.yaml", cwd=folder)
+@pytest.fixture(scope="module")
+def moved(folder: Path) -> Iterator[str]:
+    """Serve the pipeline at other paths than the usual ones; gives the root of the server."""
+    with serving("flow.py:flow", "-c", "moved.yaml", folder=folder) as server:
+        yield server.origin
 
 
-def test_a_moved_deployment(moved: Server) -> None:
+def test_a_moved_deployment(moved: str) -> None:
     """Given the root of a server alone, or any prefix of its own, all calls find their places."""
     for root in ("", "/", "/root", "/root/api"):
-        with DeploymentClient(f"{moved.url}{root}", auth_key=KEY) as client:
+        with DeploymentClient(f"{moved}{root}", auth_key=KEY) as client:
             assert client.invoke(rounds=2).value == {"rounds": 2}
-    with DeploymentClient(moved.url, auth_key=KEY) as client:
+    with DeploymentClient(moved, auth_key=KEY) as client:
         job = client.submit(rounds=3)
         assert job.result().outputs == {"rounds": 3}
         shown = job.show()
@@ -92,9 +95,8 @@ def test_a_moved_deployment(moved: Server) -> None:
         assert shown.progress.message == "working"
         assert [one.event_type for one in job.stream()][-2:] == ["step_completed", "pipeline_completed"]
         assert [one.job_id for one in client.jobs(status=JobState.COMPLETED)] == [job.job_id]
-        assert {one.status for one in client.runs()} == {"completed"}
-        recorded = client.run(job.job_id)
-        assert [step.name for step in recorded.steps] == ["work"]
+        until(lambda: job.job_id in [one.run_id for one in client.runs(status="completed")], "what is recorded later")
+        assert [step.name for step in client.run(job.job_id).steps] == ["work"]
         info = client.info()
         assert (info.deployment.name, info.pipeline.description) == ("flow", "Work for some rounds.")
         assert client.ready()
@@ -103,9 +105,9 @@ def test_a_moved_deployment(moved: Server) -> None:
         assert "asgipipe_runs_total" in client.metrics()
 
 
-def test_what_goes_wrong(moved: Server) -> None:
+def test_what_goes_wrong(moved: str) -> None:
     """Failures, deadlines, wrong parameters, unknown jobs and wrong keys are told apart."""
-    with DeploymentClient(f"{moved.url}/root", auth_key=KEY) as client:
+    with DeploymentClient(f"{moved}/root", auth_key=KEY) as client:
         with pytest.raises(InvocationError, match="which failed: as told"):
             client.invoke(fail=True)
         with pytest.raises(InvocationTimeoutError):
@@ -120,13 +122,13 @@ def test_what_goes_wrong(moved: Server) -> None:
         with pytest.raises(UnknownError, match="There is no job of this id"):
             client.job("01a1fc4d-c9bb-7000-a025-05c39bab794e").show()
     for key in (None, "wrong"):
-        with DeploymentClient(f"{moved.url}/root/api", auth_key=key) as client, pytest.raises(KeyRefusedError):
+        with DeploymentClient(f"{moved}/root/api", auth_key=key) as client, pytest.raises(KeyRefusedError):
             client.invoke()
 
 
-def test_cancelling(moved: Server) -> None:
+def test_cancelling(moved: str) -> None:
     """A running job is cancelled with a reason, its result raises, and one that has ended cannot be cancelled."""
-    with DeploymentClient(f"{moved.url}/root", auth_key=KEY) as client:
+    with DeploymentClient(f"{moved}/root", auth_key=KEY) as client:
         job = client.submit(rounds=3000)
         with job.stream() as events:
             next(one for one in events if one.event_type == "progress")
@@ -142,9 +144,9 @@ def test_cancelling(moved: Server) -> None:
             done.cancel()
 
 
-def test_keys_of_the_caller(moved: Server) -> None:
+def test_keys_of_the_caller(moved: str) -> None:
     """A key that was used gives the first answer again; with other parameters it is refused."""
-    with DeploymentClient(f"{moved.url}/root", auth_key=KEY) as client:
+    with DeploymentClient(f"{moved}/root", auth_key=KEY) as client:
         first, again = [client.invoke(rounds=2, idempotency_key="mine") for _ in range(2)]
         assert (first.replayed, again.replayed) == (False, True)
         assert first.run_id == again.run_id
@@ -153,11 +155,11 @@ def test_keys_of_the_caller(moved: Server) -> None:
             client.invoke(rounds=3, idempotency_key="mine")
 
 
-def test_programs_that_await(moved: Server) -> None:
+def test_programs_that_await(moved: str) -> None:
     """The asynchronous client does the same: runs, jobs, streams and lists."""
 
     async def main() -> None:
-        async with AsyncDeploymentClient(moved.url, auth_key=KEY) as client:
+        async with AsyncDeploymentClient(moved, auth_key=KEY) as client:
             found, job = await asyncio.gather(client.invoke(rounds=2), client.submit(rounds=3))
             assert found.value == {"rounds": 2}
             assert (await job.result()).outputs == {"rounds": 3}
@@ -170,7 +172,9 @@ def test_programs_that_await(moved: Server) -> None:
                 assert (await anext(events)).event_type == "pipeline_started"
             assert (await client.job(events.job_id).wait(PATIENCE)).status is JobState.CANCELED
             assert len([one async for one in client.jobs(limit=2)]) == 2
-            assert [one.status async for one in client.runs(limit=1)]
+            recorded: list[str] = []
+            while found.run_id not in recorded:  # what is written later
+                recorded = [one.run_id async for one in client.runs()]
             assert (await client.run(found.run_id)).run_name == found.metadata.run_name
             assert (await client.info()).deployment.name == "flow"
             assert await client.ready()
@@ -182,50 +186,48 @@ def test_programs_that_await(moved: Server) -> None:
     asyncio.run(main())
 
 
-def test_trio(moved: Server) -> None:
+def test_trio(moved: str) -> None:
     """The asynchronous client runs on trio, too, where that is installed."""
     trio = pytest.importorskip("trio")
 
     async def main() -> None:
-        async with AsyncDeploymentClient(f"{moved.url}/root", auth_key=KEY) as client:
+        async with AsyncDeploymentClient(f"{moved}/root", auth_key=KEY) as client:
             assert (await (await client.submit()).result()).outputs == {"rounds": 1}
 
     trio.run(main)
 
 
-def test_several_pipelines(folder: Path, serve: Serve) -> None:
+def test_several_pipelines(folder: Path) -> None:
     """At the root of a server of several, the error names the URL of each; below one of those, it works."""
-    server = serve("flow.py:flow", "flow.py:words", cwd=folder)
-    with DeploymentClient(server.url) as client, pytest.raises(ForeignAnswerError) as caught:
-        client.invoke()
-    urls = [f"{server.url}/flow", f"{server.url}/words"]
-    assert str(caught.value) == f"{server.url} serves several deployments; give the URL of one: {', '.join(urls)}"
-    with DeploymentClient(urls[1]) as client:
-        events = client.stream(count=2)
-        assert [one.delta for one in events if one.delta] == ["0 ", "1 "]
-        assert events.result().outputs == {"output": "0 1 "}
+    with serving("flow.py:flow", "flow.py:words", folder=folder) as server:
+        root = server.origin
+        with DeploymentClient(root) as client, pytest.raises(ForeignAnswerError) as caught:
+            client.invoke()
+        urls = [f"{root}/flow", f"{root}/words"]
+        assert str(caught.value) == f"{root} serves several deployments; give the URL of one: {', '.join(urls)}"
+        with DeploymentClient(urls[1]) as client:
+            events = client.stream(count=2)
+            assert [one.delta for one in events if one.delta] == ["0 ", "1 "]
+            assert events.result().outputs == {"output": "0 1 "}
 
 
-def test_an_endpoint_that_is_switched_off(folder: Path, serve: Serve) -> None:
+def test_an_endpoint_that_is_switched_off(folder: Path) -> None:
     """What a deployment does not have is said so, not that it was not found."""
-    server = serve("flow.py:flow", cwd=folder, env={"ASGIPIPE_INCLUDE_DEFAULT_ENDPOINTS": '["INVOKE", "INFO"]'})
-    with DeploymentClient(server.url) as client:
+    options = ("--include-default-endpoints", "INVOKE,INFO")
+    with serving("flow.py:flow", *options, folder=folder) as server, DeploymentClient(server.origin) as client:
         assert client.invoke().outputs == {"rounds": 1}
         with pytest.raises(UnknownError, match="has no jobs endpoint: it is switched off by its settings"):
             list(client.jobs())
 
 
-def test_a_restart(folder: Path, serve: Serve) -> None:
-    """Who waits and who follows gets the end of a job that another process finished."""
-    port = str(free_port())
-    arguments = ("flow.py:flow", "--port", port, "--drain-timeout", "0.1")
-    url = f"http://127.0.0.1:{port}"
-    server = serve(*arguments, cwd=folder, ready=False)
-    with DeploymentClient(url, retries=Retry(times=50, first=0.05, longest=0.05)) as client:
+def test_a_restart(folder: Path) -> None:
+    """Who follows a job gets its end, which another process has brought about."""
+    short = ("--drain-timeout", "0.1")
+    with serving("flow.py:flow", *short, folder=folder) as server, DeploymentClient(server.origin) as client:
         job = client.submit(rounds=50)
         events = job.stream()
         assert next(events).event_type == "pipeline_started"
         server.stop()
-        serve(*arguments, cwd=folder, ready=False)
-        assert events.result().outputs == {"rounds": 50}
-        assert job.show().attempt == 2
+        with serving("flow.py:flow", "--port", str(server.port), folder=folder):
+            assert events.result().outputs == {"rounds": 50}
+            assert job.show().attempt == 2

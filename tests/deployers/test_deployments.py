@@ -50,7 +50,7 @@ def deployments(registry: Registry, engine: Engine) -> Deployments:
 @pytest.fixture
 def snapshot(registry: Registry) -> MakeSnapshot:
     def make(name: str) -> Snapshot:
-        service = Service("127.0.0.1", 8000, "", "/ready", 1.0)
+        service = Service("http", "127.0.0.1", 8000, "", "/ready", 1.0)
         made = Snapshot(
             id=f"id-of-{name}",
             name=name,

@@ -45,7 +45,7 @@ def rows(paths: tuple[str | None, str | None, str] = PATHS[0], title: str = "T",
         redoc_path=redoc_path,
         openapi_path=openapi_path,
         title=title,
-        document=document,
+        document=lambda: document,
         csp_enabled=csp,
     )
 

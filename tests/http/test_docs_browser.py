@@ -98,9 +98,13 @@ class Site:
         ]
         document = openapi_document(title="Wines", description="", version="1", endpoints=served, has_keys=True)
         pages = docs_endpoints(
-            docs_path="/x/docs", redoc_path="/redoc", openapi_path="/openapi.json", title="Wines", document=document
+            docs_path="/x/docs",
+            redoc_path="/redoc",
+            openapi_path="/openapi.json",
+            title="Wines",
+            document=lambda: document,
         )
-        return [*served, *pages, Endpoint("/openapi.json", "GET", OpenAPIEndpoint(document), "openapi")]
+        return [*served, *pages, Endpoint("/openapi.json", "GET", OpenAPIEndpoint(lambda: document), "openapi")]
 
     async def _invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.invocations.append(dict(scope["headers"]))

@@ -432,7 +432,7 @@ def test_every_refusal_can_be_named() -> None:
 def test_the_server_is_where_the_deployment_is_mounted(root_path: str, url: str) -> None:
     """The address is relative to the host, follows root_path, and can neither name another host nor break the JSON."""
     made = whole()
-    app = OpenAPIEndpoint(made)
+    app = OpenAPIEndpoint(lambda: made)
 
     async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "root_path": root_path}, receive, send)
@@ -448,7 +448,7 @@ def test_defaults_without_a_json_form_are_null() -> None:
     made = openapi_document(
         title="T", description="D", version="1", endpoints=[endpoint("/invoke", invoke(schema), "POST")], has_keys=False
     )
-    body = asyncio.run(exchange(OpenAPIEndpoint(made))).body
+    body = asyncio.run(exchange(OpenAPIEndpoint(lambda: made))).body
     assert b"Infinity" not in body
     assert json.loads(body)["info"] == {"title": "T", "description": "D", "version": "1"}
 

@@ -86,6 +86,7 @@ def test_a_claim_that_fails_while_the_jobs_of_another_are_looked_for(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was claimed without an answer while the store was asked for such jobs is found the next time."""
+    monkeypatch.setitem(Neighbours.__init__.__kwdefaults__, "look", 3600.0)
     find, claim = JobStore.owned, JobStore.claim_one
     asked, gate = asyncio.Event(), asyncio.Event()
     jobs: list[Job] = []

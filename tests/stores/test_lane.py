@@ -1,12 +1,12 @@
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 
 import pytest
 
 from asgipipe.errors import ConflictError, StorageFullError, UnavailableError
-from asgipipe.stores.database import Operation, Row, Value
+from asgipipe.stores.database import Operation, Pipelined, Row, Transaction, Value
 from asgipipe.stores.inbox import FutureTicket
 from asgipipe.stores.lane import Connection, Diagnosis, Lane, Remedy
 
@@ -114,6 +114,31 @@ def test_what_waits_is_one_transaction(bench: Bench) -> None:
     """Operations that wait together are committed together, in their order."""
     assert errors(bench.do("a", "b", "c")) == [None] * 3
     assert bench.log == ["connect", "a", "b", "c", "commit", "close"]
+
+
+def test_operations_of_two_parts_are_sent_before_the_first_is_answered(bench: Bench) -> None:
+    """Others come in between in their place, and one that refuses, in either part, refuses for itself alone."""
+
+    def split(name: str, *, refuses: bool = False) -> Operation[int]:
+        def send(transaction: Transaction) -> Callable[[], int]:
+            transaction.tell(f"{name} sent")
+            return answer
+
+        def answer() -> int:
+            bench.log.append(f"{name} answered")
+            if refuses:
+                raise ConflictError("not in the second part")
+            return 1
+
+        return Pipelined(send)
+
+    def refuse(_: Transaction) -> Callable[[], int]:
+        raise ConflictError("not in the first part")
+
+    futures = bench.do(split("a"), split("b", refuses=True), "c", Pipelined(refuse), split("d"))
+    assert errors(futures) == [None, ConflictError, None, ConflictError, None]
+    answered = ["a answered", "b answered", "d answered"]
+    assert bench.log == ["connect", *answered, "a sent", "b sent", "c", "d sent", "commit", "close"]
 
 
 def test_a_lost_connection_is_replaced_and_the_group_repeated(bench: Bench) -> None:

@@ -97,7 +97,7 @@ async def test_groups() -> None:
     store.let_go.set()
     await writer.stop(5)
     assert await store.count() == 500
-    assert store.attempts == 2
+    assert store.attempts <= 2
     await store.close()
 
 

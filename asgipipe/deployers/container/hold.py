@@ -32,8 +32,8 @@ def main(arguments: list[str]) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         while True:
-            ready, _, _ = select([reader, offer], [], [])
-            if reader in ready:
+            ready, _, _ = select([reader.fileno(), offer.fileno()], [], [])
+            if reader.fileno() in ready:
                 return 0
             offer.answer()
 

@@ -16,12 +16,12 @@ _PAUSE = 0.05
 _FAILED = 3
 
 
-def main(arguments: list[str]) -> int | NoReturn:
+def main(arguments: list[str]) -> NoReturn:
     path, deadline = Path(arguments[0]), time.monotonic() + _PATIENCE
     while (reason := _refusal(path)) is not None:
         if time.monotonic() > deadline:
             sys.stderr.write(f"Error: no listener was offered at {path} within {_PATIENCE:g} s: {reason}\n")
-            return _FAILED
+            sys.exit(_FAILED)
         time.sleep(_PAUSE)
     command = [sys.executable, "-m", "asgipipe.deployers.keeper", "--take-over", str(path), *arguments[1:]]
     os.execv(sys.executable, command)  # noqa: S606  # our own module
@@ -36,4 +36,4 @@ def _refusal(path: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -12,7 +12,7 @@ from typing import IO
 
 from asgipipe.deployers.frozen import settings_text
 from asgipipe.deployers.image.distribution import extras_of, this_distribution
-from asgipipe.deployers.image.dockerfile import CA_FILE, OURS, REQUIREMENTS, WHEELS, dockerfile
+from asgipipe.deployers.image.dockerfile import CA_FILE, LOCKED, OURS, REQUIREMENTS, WHEELS, dockerfile
 from asgipipe.deployers.image.ignore import NEVER
 from asgipipe.deployers.image.project import MARK, project_files
 from asgipipe.deployers.image.recipe import Recipe
@@ -38,7 +38,7 @@ class Context:
 
     def archive(self) -> tuple[IO[bytes], str]:
         """Return the files as an open tar archive, and its digest in hexadecimal: the same for the same files."""
-        file = tempfile.SpooledTemporaryFile(_IN_MEMORY)
+        file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # whoever gets it closes it
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
             for name, content in sorted(self.files.items()):
                 _add(archive, name, content)
@@ -69,7 +69,7 @@ def image_context(recipe: Recipe, settings: ImageSettings) -> Context:
     """Return the context of the image that `recipe` asks for. Raises DeploymentError."""
     requirements = project_requirements(recipe.project)
     ours = this_distribution()
-    extras = {*settings.extras, *extras_of(recipe.values, recipe.environment)}
+    extras = extras_of(recipe.values, recipe.environment) if settings.extras is None else settings.extras
     installed = [ours.requirement(extras, f"/{WHEELS}"), *sorted(settings.requirements)]
     files: dict[str, bytes | Path] = {f"app/{name}": path for name, path in project_files(recipe.project).items()}
     files |= {f"{REQUIREMENTS}/{name}": content for name, content in requirements.files.items()}
@@ -82,7 +82,7 @@ def image_context(recipe: Recipe, settings: ImageSettings) -> Context:
     text = dockerfile(
         recipe,
         settings,
-        requirements=[*sources, *(["build/locked.txt"] if requirements.locked else [])],
+        requirements=[*sources, *([LOCKED] if requirements.locked else [])],
         locked=requirements.locked,
         source_folder=(recipe.project / "src").is_dir(),
     )

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -35,8 +36,9 @@ class Distribution:
         return f"{name}=={self.version}" if self.wheel is None else f"{name} @ file://{folder}/{self.wheel[0]}"
 
 
+@cache
 def this_distribution() -> Distribution:
-    """Raises DeploymentError when a wheel is needed and cannot be made."""
+    """Return the one that runs here. Raises DeploymentError when a wheel is needed and cannot be made."""
     installed = distribution(_NAME)
     origin = installed.read_text("direct_url.json")  # PEP 610: there only when it does not come from an index
     place = urlsplit(json.loads(origin)["url"]) if origin else None

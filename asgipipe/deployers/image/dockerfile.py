@@ -7,7 +7,7 @@ a proxy's certificate) are in a layer of the image.
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from asgipipe import __version__
 from asgipipe.deployers.image.project import MARK
@@ -27,13 +27,14 @@ CA_FILE = "build/ca.crt"
 REQUIREMENTS = "build/requirements"
 WHEELS = "build/wheels"
 OURS = "build/asgipipe.txt"
+LOCKED = "build/locked.txt"
 """Files of the context for the installation."""
 
 _INDEX_VARIABLES = ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX")
 
 
 def serve_command(recipe: Recipe) -> list[str]:
-    return ["asgipipe", "serve", recipe.inner_target, "--name", recipe.name, "-c", SETTINGS_FILE]
+    return ["asgipipe", "serve", recipe.target, "--name", recipe.name, "-c", SETTINGS_FILE]
 
 
 def health_command(recipe: Recipe) -> list[str]:
@@ -87,22 +88,20 @@ def _build(settings: ImageSettings, requirements: Sequence[str], *, locked: bool
         f"RUN python3 -m venv /build/uv && /build/uv/bin/pip install --no-cache-dir {shlex.quote(settings.uv)} "
         f'&& {uv} venv --python "$(command -v python3)" /opt/venv'
     )
-    lines.append(f"COPY build /{_BUILD}")
+    lines.append("COPY build /build")
     if locked:
         lines.append(
-            f"RUN {uv} export --directory /{REQUIREMENTS} --frozen --no-dev --no-emit-project --no-emit-package asgipipe "
-            "--no-hashes --output-file /build/locked.txt"
+            f"RUN {uv} export --directory /{REQUIREMENTS} --frozen --no-dev --no-hashes "
+            f"--no-emit-project --no-emit-package asgipipe --output-file /{LOCKED}"
         )
     files = " ".join(f"-r {shlex.quote(f'/{name}')}" for name in requirements)
     lines.append(f"RUN {uv} pip install --python {PYTHON} {files}")
     return lines
 
 
-_BUILD = "build"
-
-
 def _image(recipe: Recipe, settings: ImageSettings, *, source_folder: bool) -> list[str]:
     folders = f"{STATE_FOLDER} {RUN_FOLDER}"
+    account, own = f"asgipipe:x:{USER}:{USER}::/tmp:/usr/sbin/nologin", f"{USER}:{USER} {folders}"
     environment = {
         "HOME": "/tmp",  # noqa: S108  # the one place that may be written with a read-only root
         "PATH": "/opt/venv/bin:$PATH",
@@ -112,12 +111,11 @@ def _image(recipe: Recipe, settings: ImageSettings, *, source_folder: bool) -> l
     }
     return [
         "FROM base",
-        f"RUN echo 'asgipipe:x:{USER}:{USER}::/tmp:/usr/sbin/nologin' >> /etc/passwd && mkdir -p {folders} "
-        f"&& chown {USER}:{USER} {folders} && chmod 0700 {folders}",
-        *(f"ENV {name}={value}" for name, value in sorted(environment.items())),
+        f"RUN echo '{account}' >> /etc/passwd && mkdir -p {folders} && chown {own} && chmod 0700 {folders}",
+        "ENV " + " ".join(f"{name}={value}" for name, value in sorted(environment.items())),
         "COPY --from=build /opt/venv /opt/venv",
-        f"COPY settings.yaml {SETTINGS_FILE}",
         f"COPY app {APP}",
+        f"COPY settings.yaml {SETTINGS_FILE}",
         f"WORKDIR {APP}",
         f'VOLUME ["{STATE_FOLDER}"]',
         f"USER {USER}:{USER}",
@@ -125,19 +123,19 @@ def _image(recipe: Recipe, settings: ImageSettings, *, source_folder: bool) -> l
         "STOPSIGNAL SIGTERM",
         f"HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD {_exec(health_command(recipe))}",
         f"ENTRYPOINT {_exec(serve_command(recipe))}",
-        *_labels(
+        _label(
             {
                 "org.opencontainers.image.title": recipe.name,
                 "org.opencontainers.image.base.name": settings.base,
-                "asgipipe.target": recipe.inner_target,
+                "asgipipe.target": recipe.target,
                 "asgipipe.version": __version__,
             }
         ),
     ]
 
 
-def _labels(labels: Mapping[str, str]) -> Iterable[str]:
-    return (f"LABEL {name}={_quoted(value)}" for name, value in sorted(labels.items()))
+def _label(labels: Mapping[str, str]) -> str:
+    return "LABEL " + " \\\n      ".join(f"{name}={_quoted(value)}" for name, value in sorted(labels.items()))
 
 
 def _exec(command: Sequence[str]) -> str:

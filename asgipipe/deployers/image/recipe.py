@@ -6,7 +6,6 @@ from pathlib import Path
 
 from asgipipe.deployers.records import JSONObject, Workload
 from asgipipe.errors import DeploymentError
-from asgipipe.pipelines.target import found_from
 from asgipipe.settings.stores import MEMORY, is_postgresql
 
 STATE = ".asgipipe"
@@ -17,14 +16,16 @@ STATE = ".asgipipe"
 class Recipe:
     """`asgipipe serve TARGET --name NAME`, from a project, with the content of a settings file.
 
-    `port` is what is listened on inside the container, `ready_path` the whole path of `/ready`. `environment` is what
-    the container will have; nothing of it goes into the image.
+    `target` is as it is found where the project is the working directory, which it is inside. `port` is what is
+    listened on there, `ready_path` the whole path of `/ready`. `environment` is what the container will have; nothing
+    of it goes into the image.
     """
 
     target: str
     name: str
     project: Path
     settings: JSONObject
+    scheme: str
     port: int
     ready_path: str
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -37,6 +38,7 @@ class Recipe:
             name=workload.name,
             project=Path(workload.project),
             settings=workload.settings,
+            scheme=workload.scheme,
             port=workload.port or DEFAULT_PORT,
             ready_path=workload.ready_path,
             environment=workload.environment,
@@ -45,7 +47,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.project.is_dir():
             raise DeploymentError(f"the project is not here: there is no folder {self.project}")
-        if Path(self.inner_target.rpartition(":")[0] or self.inner_target).is_absolute():
+        file = self.project / (self.target.rpartition(":")[0] or self.target)
+        if not file.resolve().is_relative_to(self.project.resolve()):
             raise DeploymentError(f"{self.target} is not in {self.project}, and only what is there gets into the image")
         store = self.values.get("store_url")
         if isinstance(store, str) and not _can_be_written(store):
@@ -53,11 +56,6 @@ class Recipe:
                 f"store_url {store!r} cannot be written in a container, where only {STATE} is kept: "
                 f"leave it out, name a file in {STATE}, or use PostgreSQL"
             )
-
-    @property
-    def inner_target(self) -> str:
-        """The target as it is found inside the image, where the project is the working directory."""
-        return found_from(self.target, self.project)
 
     @property
     def values(self) -> Mapping[str, object]:
@@ -77,8 +75,7 @@ class Recipe:
     @property
     def secure(self) -> bool:
         """Whether the service answers over TLS."""
-        options = self.values.get("uvicorn_kwargs")
-        return isinstance(options, Mapping) and bool(options.get("ssl_certfile") or options.get("ssl_keyfile"))
+        return self.scheme == "https"
 
 
 DEFAULT_PORT = 8000

@@ -44,9 +44,10 @@ class ImageSettings(DeployerSettings):
     requirements: tuple[Requirement, ...] = Field(
         default=(), description="What is installed besides the requirements of the project, such as torch==2.9.0."
     )
-    extras: tuple[Extra, ...] = Field(
-        default=(),
-        description="Extras of asgipipe that only the code asks for; those that the settings need are found.",
+    extras: tuple[Extra, ...] | None = Field(
+        default=None,
+        description="The extras of asgipipe to install. Null takes those that the settings need, and docs where it is "
+        "installed here; name them when the code itself asks for others.",
     )
     uv: Requirement = Field(default="uv>=0.9", description="The uv that installs into the image; it is not left there.")
     build_args: Annotated[Mapping[str, str | None], AfterValidator(_build_args)] = Field(

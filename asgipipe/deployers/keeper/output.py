@@ -1,5 +1,6 @@
 """What a server writes, line by line into files of bounded size and number."""
 
+import io
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -38,11 +39,23 @@ class RotatingLog:
             self._descriptor = None
 
     def _append(self, lines: bytes) -> None:
-        if self._descriptor is not None and self._size and self._size + len(lines) > self._max_bytes:
-            self._rotate()
         if self._descriptor is None:
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            self._size = os.fstat(self._descriptor).st_size
+            self._open()
+        if self._size + len(lines) <= self._max_bytes:
+            self._write(lines)
+            return
+        for line in io.BytesIO(lines):
+            if self._size and self._size + len(line) > self._max_bytes:
+                self._rotate()
+                self._open()
+            self._write(line)
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._size = os.fstat(self._descriptor).st_size
+
+    def _write(self, lines: bytes) -> None:
+        assert self._descriptor is not None
         view = memoryview(lines)
         while view:
             written = os.write(self._descriptor, view)

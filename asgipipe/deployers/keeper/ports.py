@@ -42,7 +42,10 @@ class PortClaim:
     def take(self, port: int) -> bool:
         """Say whether nobody else has claimed the port; what was claimed before is free again."""
         self.release()
-        self._lock = os.open(private_folder() / f"port-{port}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._lock = os.open(private_folder() / f"port-{port}", os.O_RDWR | os.O_CREAT, 0o600)
+        except (DeploymentError, OSError):  # such as a file system that is read-only: the race is unlikely enough
+            return True
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

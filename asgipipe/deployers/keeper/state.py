@@ -75,6 +75,11 @@ class StateFolder:
         except (KeyError, ValueError):
             return None
 
+    def host(self) -> str | None:
+        """Return the name that the machine of the keeper had when it was started."""
+        found = read_json(self._pid).get("host")
+        return found if isinstance(found, str) else None
+
     def write_address(self, address: Address) -> None:
         write_private(self._address, asdict(address))
 
@@ -104,10 +109,14 @@ class StateFolder:
 
 def write_private(path: Path, members: Mapping[str, object]) -> None:
     """Write JSON that only this user can read; a reader finds all of it, or what was there before."""
+    write_private_text(path, json.dumps(members))
+
+
+def write_private_text(path: Path, text: str) -> None:
     written = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(members, file)
+        file.write(text)
     written.replace(path)
 
 

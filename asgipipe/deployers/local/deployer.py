@@ -28,6 +28,7 @@ from asgipipe.servers.drain import RETIRE
 
 _DEFAULT_FOLDER = Path(".asgipipe", "deployments")
 _PREFIX = "ASGIPIPE_"
+_SUPPORTED = os.name == "posix"
 _TAKEN_UP = 30.0
 """Seconds in which a keeper must have said who it is and what it listens on: imports on a busy machine."""
 _CLEAN_UP, _CLEAN_UP_OF_START = 10.0, 3.0
@@ -51,7 +52,7 @@ class LocalDeployer(BaseDeployer):
         self._root = (self._settings.folder or _DEFAULT_FOLDER).expanduser().absolute()
 
     def check(self) -> None:
-        if os.name != "posix":
+        if not _SUPPORTED:
             raise DeploymentError(
                 "the local deployer needs Linux or macOS: on Windows use WSL, or a deployer of flavor docker"
             )
@@ -85,7 +86,7 @@ class LocalDeployer(BaseDeployer):
 
     def _start_keeper(self, folder: InstanceFolder, workload: Workload, replaces: Instance | None, lock: int) -> None:
         plan = Plan(
-            scheme=_scheme(workload.settings),
+            scheme=workload.scheme,
             host=self._settings.address or workload.host,
             port=workload.port if self._settings.port is None else self._settings.port,
             root=workload.root,
@@ -231,7 +232,8 @@ def _server(workload: Workload, folder: InstanceFolder) -> list[str]:
 
 def _instance(folder: InstanceFolder) -> Instance:
     plan, address, identity = folder.plan(), folder.address(), folder.state.identity()
-    handle: dict[str, object] = {"folder": str(folder.path), "host": socket.gethostname(), "boot": this_process().boot}
+    host = folder.state.host() or socket.gethostname()
+    handle: dict[str, object] = {"folder": str(folder.path), "host": host, "boot": this_process().boot}
     if identity is not None:
         handle |= {"pid": identity.pid, "started": identity.started, "boot": identity.boot}
     url = "" if plan is None or address is None else _url(plan, address)
@@ -241,13 +243,6 @@ def _instance(folder: InstanceFolder) -> Instance:
 def _url(plan: Plan, address: Address) -> str:
     host = _ANYWHERE.get(address.host, address.host)
     return f"{plan.scheme}://{f'[{host}]' if ':' in host else host}:{address.port}{plan.root}"
-
-
-def _scheme(settings: JSONObject) -> str:
-    members: object = settings
-    for name in ("settings", "deployment", "uvicorn_kwargs"):
-        members = members.get(name) if isinstance(members, dict) else None
-    return "https" if isinstance(members, dict) and members.get("ssl_certfile") else "http"
 
 
 def _folder_of(instance: Instance) -> InstanceFolder:
@@ -270,6 +265,8 @@ def _lives(instance: Instance) -> bool:
 
 def _is_elsewhere(instance: Instance) -> bool:
     """Say whether its processes cannot be seen from here: they are another machine's, or another container's."""
+    if _lives(instance):  # where the system names no boot, that is surer than the name of a laptop, which changes
+        return False
     here, there = this_process().boot, str(instance.handle.get("boot"))
     if here == there and here:
         return False

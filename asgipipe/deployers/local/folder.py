@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from asgipipe.deployers.frozen import settings_text
 from asgipipe.deployers.keeper.private import private_folder
-from asgipipe.deployers.keeper.state import Address, StateFolder, read_json, write_private
+from asgipipe.deployers.keeper.state import Address, StateFolder, read_json, write_private, write_private_text
 from asgipipe.deployers.records import JSONObject
 from asgipipe.errors import DeploymentError
 
@@ -78,7 +79,7 @@ class InstanceFolder:
         for found in self.path.iterdir():
             if found != self.state.lock:
                 found.unlink()
-        write_private(self.settings, settings)  # JSON is YAML
+        write_private_text(self.settings, settings_text(settings))
         write_private(self._plan, asdict(plan))
 
     @property

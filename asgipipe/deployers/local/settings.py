@@ -40,7 +40,7 @@ class LocalDeployerSettings(DeployerSettings):
         description="Seconds in which a deployment must have started up, imports and hooks included.",
     )
     log_max_bytes: int = Field(
-        default=10_000_000, ge=4096, description="Bytes of a log file before the next one begins."
+        default=10_000_000, ge=65536, description="Bytes of a log file before the next one begins."
     )
     log_files: int = Field(default=3, ge=1, le=100, description="Log files that are kept for each revision.")
     folder: Path | None = Field(

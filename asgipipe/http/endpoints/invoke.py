@@ -87,6 +87,7 @@ class InvokeEndpoint:
         self,
         service: BaseDeploymentService,
         acceptance: Acceptance,
+        body: InvokeBody,
         *,
         max_body_size: int,
         receive_timeout: float,
@@ -95,7 +96,7 @@ class InvokeEndpoint:
         self._service = service
         self._acceptance = acceptance
         self._reservations = Reservations(service)
-        self._body = InvokeBody(service.pipeline.contract, allow_capture=service.settings.allow_capture_override)
+        self._body = body
         self._envelope = service.envelopes
         self._max_body_size = max_body_size
         self._receive_timeout = receive_timeout

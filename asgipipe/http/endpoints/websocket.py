@@ -64,6 +64,7 @@ class WebSocketEndpoint:
         service: BaseDeploymentService,
         streams: EventStreams,
         lifecycle: Lifecycle,
+        body: InvokeBody,
         limits: SocketLimits,
         *,
         cancel_on_disconnect: bool,
@@ -71,7 +72,7 @@ class WebSocketEndpoint:
         self._service = service
         self._streams = streams
         self._lifecycle = lifecycle
-        self._body = InvokeBody(service.pipeline.contract, allow_capture=service.settings.allow_capture_override)
+        self._body = body
         self._limits = limits
         self._cancel_on_disconnect = cancel_on_disconnect
 

@@ -5,7 +5,6 @@ from contextlib import ExitStack, suppress
 
 import psycopg
 from psycopg import Cursor, Pipeline, errors
-from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from asgipipe.stores import lane
@@ -34,6 +33,7 @@ class Connection(lane.Connection):
         self._begin = begin
         self._changed = False
         self._pipeline: Pipeline | None = None
+        self._under_way = False
         self._exit = ExitStack()
 
     def rows(self, sql: str, *parameters: Value) -> list[Row]:
@@ -43,6 +43,7 @@ class Connection(lane.Connection):
         cursor = self._execute(sql, parameters)
 
         def answer() -> list[Row]:
+            self._wait()
             rows = cursor.fetchall()
             self._changed = self._changed or (bool(rows) and not sql.startswith("SELECT"))
             return rows
@@ -51,8 +52,7 @@ class Connection(lane.Connection):
 
     def change(self, sql: str, *parameters: Value) -> int:
         cursor = self._execute(sql, parameters)
-        if self._pipeline is not None:
-            self._pipeline.sync()
+        self._wait()
         count = max(cursor.rowcount, 0)
         self._changed = self._changed or count > 0
         return count
@@ -84,19 +84,29 @@ class Connection(lane.Connection):
         self._changed = False
         with suppress(psycopg.Error):  # those of what was under way
             self._leave()
-        if self._link.info.transaction_status is not TransactionStatus.IDLE:
-            self._link.execute("ROLLBACK", prepare=False)
+        self._link.rollback()  # forgets what was prepared, too: it may not have been
 
     def close(self) -> None:
         with suppress(psycopg.Error):
             self._leave()
         self._server.release(self._link)
 
+    def _wait(self) -> None:
+        """Wait for the answers to what is under way.
+
+        The server is asked for a Sync, as psycopg does not when it fetches: without one, it takes a transaction whose
+        process stands still for one that is busy, and lets it hold its locks for ever.
+        """
+        if self._pipeline is not None and self._under_way:
+            self._under_way = False
+            self._pipeline.sync()
+
     def _leave(self) -> None:
         self._pipeline = None
         self._exit.close()
 
     def _execute(self, sql: str, parameters: Sequence[Value]) -> Cursor[TupleRow]:
+        self._under_way = True
         return self._link.execute(translated(sql), storable(parameters), binary=True)
 
 

@@ -6,7 +6,7 @@ import time
 
 from asgipipe.jobs.store import JobStore
 from asgipipe.stores.registry import database
-from asgipipe.testing.client import JSON, Ask, Headers, invoke
+from asgipipe.testing.client import JSON, Ask, Headers, invoke, soon
 from asgipipe.testing.comparison import assert_same
 from asgipipe.testing.headers import assert_once
 from asgipipe.testing.jobs import (
@@ -204,7 +204,7 @@ async def a_job_can_be_cancelled(trial: Trial) -> None:
         answer = await client.send(Ask("POST", f"/jobs/{job_id}/cancel?reason=too%20late"))
         assert (answer.status, list(answer.json())) == (202, ["job_id", "status"]), answer
         assert (answer.json()["job_id"], answer.json()["status"] in told) == (job_id, True), answer
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(soon(2.0)):
             job = await ended(client, job_id)
         assert (job["status"], job["error_code"], job["cancel_reason"]) == ("canceled", "canceled", "too late"), job
         assert job["canceled_by"] == "client"

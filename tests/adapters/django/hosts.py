@@ -1,5 +1,6 @@
 """Django projects around a deployment: in this process, and as files for real servers."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.test.utils import override_settings
 from django.urls import URLPattern, URLResolver, path
 
+from asgipipe_django.background import _loops
 from asgipipe_django.project import set_up
+from tests.conftest import PATIENCE
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -33,7 +36,18 @@ def project(*patterns: URLPattern | URLResolver, **settings: object) -> Iterator
     urlconf.__dict__["urlpatterns"] = [path("own", own), *patterns]
     given: dict[str, object] = {"ROOT_URLCONF": urlconf, "MIDDLEWARE": MIDDLEWARE, "ALLOWED_HOSTS": ["*"], **settings}
     with override_settings(**given):
-        yield get_asgi_application()
+        try:
+            yield get_asgi_application()
+        finally:
+            stop_background()
+
+
+def stop_background() -> None:
+    """Stop the deployments that requests by WSGI have started, which would run as long as this process does."""
+    background = _loops.get(os.getpid())
+    while background is not None and background.deployments:
+        _, deployment = background.deployments.popitem()
+        background.submit(deployment.stop()).result(PATIENCE)
 
 
 SETTINGS = """

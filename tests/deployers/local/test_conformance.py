@@ -27,6 +27,7 @@ class LocalSubject(DeployerSubject):
             project=str(project),
             settings={"settings": {"deployment": settings}},
             environment={},
+            scheme="http",
             host="127.0.0.1",
             port=0,
             root="",

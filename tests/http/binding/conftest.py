@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import pytest
 from pydantic_core import from_json
 
-from asgipipe.http.binding import Bound, Limits, bind
+from asgipipe.http.binding.bound import Bound, Limits, bind
 from asgipipe.http.types import Message, Scope
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from asgipipe.http.binding import Limits, bind
+from asgipipe.http.binding.bound import Limits, bind
 from asgipipe.http.types import Message
 from tests.http.binding.conftest import JSON, Answer, Ask, in_thread, scope_of
 

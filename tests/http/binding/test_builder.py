@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from asgipipe.errors import DefinitionError
-from asgipipe.http.binding import HandlerKind, build_handler, classify
+from asgipipe.http.binding.builder import HandlerKind, build_handler, classify
 
 RUNNER = object()
 

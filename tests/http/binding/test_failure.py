@@ -6,7 +6,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from asgipipe.errors import BadRequestError, RunCanceled, StartupError, ValidationError
-from asgipipe.http.binding import Bound, Limits
+from asgipipe.http.binding.bound import Bound, Limits
 from asgipipe.http.types import Scope
 from tests.http.binding.conftest import PATIENCE, Answer, Ask
 

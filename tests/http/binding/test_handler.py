@@ -4,8 +4,7 @@ from typing import Annotated
 import pytest
 
 from asgipipe.errors import DefinitionError
-from asgipipe.http.binding import wants_framework
-from asgipipe.http.binding.handler import label_of, read_handler
+from asgipipe.http.binding.handler import label_of, read_handler, wants_framework
 
 
 class Request:

@@ -5,7 +5,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, Field, computed_field
 from starlette.responses import Response
 
-from asgipipe.http.binding import Bound
+from asgipipe.http.binding.bound import Bound
 from asgipipe.http.endpoint import Endpoint, Operation
 from asgipipe.http.openapi import openapi_document
 

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, BaseModel, Field
 from typing_extensions import TypedDict
 
 from asgipipe.errors import DefinitionError
-from asgipipe.http.binding import Bound, Limits
+from asgipipe.http.binding.bound import Bound, Limits
 from tests.http.binding.conftest import Ask
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 
 from asgipipe.errors import DefinitionError
-from asgipipe.http.binding import Bound, bind
+from asgipipe.http.binding.bound import Bound, bind
 from asgipipe.http.types import Message, Scope
 from tests.http.binding.conftest import LIMITS, PATIENCE, Ask
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from asgipipe.errors import StoreError, UnavailableError
 from asgipipe.stores import schema
-from asgipipe.stores.database import Transaction
+from asgipipe.stores.database import Pipelined, Transaction
 from asgipipe.testing.databases import Connect, DatabaseConformance
 from tests.postgresql import PostgreSQLServer
 
@@ -22,6 +23,7 @@ import psycopg
 from asgipipe.stores.postgresql import Limits, PostgreSQLDatabase
 from asgipipe.stores.postgresql.dialect import translated
 
+PATIENCE = 20.0
 CANARY = "s3cr%t canary"
 QUOTED = "s3cr%25t%20canary"
 
@@ -280,3 +282,99 @@ def test_many_workers_leave_no_rows(postgresql_url: str) -> None:
 def _add(job_id: str) -> Callable[[Transaction], int]:
     sql = "INSERT INTO events (job_id, id, type, at, data) VALUES (?, 1, 'log', 0, '')"
     return lambda transaction: transaction.change(sql, job_id)
+
+
+# What is under way
+
+
+def _sent(
+    number: int, sql: str = "INSERT INTO events VALUES ('a', ?, 'log', NULL, 0, '') RETURNING id"
+) -> Pipelined[int]:
+    def send(transaction: Transaction) -> Callable[[], int]:
+        answer = transaction.ask(sql, number)
+
+        def result() -> int:
+            ((value,),) = answer()
+            assert isinstance(value, int)
+            return value
+
+        return result
+
+    return Pipelined(send)
+
+
+def test_what_is_under_way_fails_for_itself(postgresql_url: str) -> None:
+    """One of many operations that are under way together is refused by the server, and the others are done."""
+
+    numbers = range(20)  # enough for psycopg to prepare the statement in between
+
+    async def scenario() -> list[int | BaseException]:
+        async with opened(postgresql_url) as database:
+            await database.write(_sent(3))
+            work = (database.write(_sent(each)) for each in numbers)
+            results = await asyncio.gather(*work, return_exceptions=True)
+            assert await database.write(_sent(20)) == 20
+            return results
+
+    results = asyncio.run(scenario())
+    assert isinstance(results.pop(3), psycopg.errors.UniqueViolation)
+    assert results == [number for number in numbers if number != 3]
+    assert execute(postgresql_url, "SELECT count(*) FROM events") == [(21,)]
+
+
+def test_a_group_waits_twice_for_the_server(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many operations there are, answers are waited for once, and then the commit."""
+    waits: list[int] = []
+    original = psycopg.Pipeline._fetch_gen
+
+    def fetch(self: psycopg.Pipeline, *, flush: bool) -> object:
+        if self.result_queue:
+            waits.append(len(self.result_queue))
+        return original(self, flush=flush)
+
+    async def scenario() -> None:
+        async with opened(postgresql_url) as database:
+            await database.write(_sent(0))
+            monkeypatch.setattr(psycopg.Pipeline, "_fetch_gen", fetch)
+            futures = [database.enqueue(_sent(each), urgent=False) for each in range(1, 21)]
+            await asyncio.gather(*map(asyncio.wrap_future, futures))
+
+    asyncio.run(scenario())
+    assert waits[0] >= 20
+    assert len(waits) == 2
+
+
+def test_a_process_that_stands_still_is_seen_to_be_idle(postgresql_url: str) -> None:
+    """Between two statements the server knows that it waits for the process, and ends that after `Limits.idle`."""
+    state = "SELECT state FROM pg_stat_activity WHERE pid = {}"
+
+    def send(transaction: Transaction) -> Callable[[], list[tuple[object, ...]]]:
+        answer = transaction.ask("SELECT pg_backend_pid()")
+
+        def result() -> list[tuple[object, ...]]:
+            ((pid,),) = answer()
+            return execute(postgresql_url, state.format(pid))
+
+        return result
+
+    async def scenario() -> list[tuple[object, ...]]:
+        async with opened(postgresql_url) as database:
+            return await database.write(Pipelined(send))
+
+    assert asyncio.run(scenario()) == [("idle in transaction",)]
+
+
+def test_a_change_within_a_query_is_told(postgresql_url: str) -> None:
+    """Other processes hear of what a query has changed that begins with WITH."""
+    told = threading.Event()
+    change = "WITH one AS (INSERT INTO events VALUES ('a', ?, 'log', NULL, 0, '') RETURNING id) SELECT id FROM one"
+
+    async def scenario() -> None:
+        async with opened(postgresql_url) as database, opened(postgresql_url) as other:
+            database.watch(told.set)
+            assert await asyncio.to_thread(told.wait, PATIENCE)  # when it begins to listen
+            told.clear()
+            assert await other.write(_sent(7, change)) == 7
+            assert await asyncio.to_thread(told.wait, PATIENCE)
+
+    asyncio.run(scenario())

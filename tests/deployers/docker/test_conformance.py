@@ -1,0 +1,56 @@
+"""The conformance suite of deployers, on a real engine."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from asgipipe.deployers.deployer import BaseDeployer
+from asgipipe.deployers.records import JSONObject, Workload
+from asgipipe.testing.deployers import DeployerConformance, DeployerSubject
+from tests.deployers.docker.conftest import Workshop, workload
+
+pytestmark = pytest.mark.timeout(600)  # the first test of a run builds an image
+
+
+class DockerSubject(DeployerSubject):
+    def __init__(self, workshop: Workshop, **settings: object) -> None:
+        self.workshop = workshop
+        self.values = settings
+
+    def deployer(self) -> BaseDeployer:
+        return self.workshop.deployer(**self.values)
+
+    def workload(self, target: str, project: Path, settings: JSONObject) -> Workload:
+        return workload(project, settings, target=target)
+
+    def leftovers(self, deployment_id: str) -> list[str]:
+        client = self.workshop.client()
+        filters: dict[str, str | list[str] | bool] = {"label": f"asgipipe.deployment={deployment_id}"}
+        try:
+            containers = [found.name or "" for found in client.containers.list(all=True, filters=filters)]
+            volumes = [found.name or "" for found in client.volumes.list(filters=filters)]
+            return containers + volumes + [str(found.id) for found in client.images.list(filters=filters)]
+        finally:
+            client.close()
+
+
+class TestPublishedPort(DeployerConformance):
+    """On a network of its own, where a third container holds the published port."""
+
+    @pytest.fixture
+    def subject(self, workshop: Workshop) -> DeployerSubject:
+        return DockerSubject(workshop)
+
+
+class HostSubject(DockerSubject):
+    servers: ClassVar[Mapping[str, JSONObject]] = {"uvicorn-1": {}}
+
+
+class TestHostNetwork(DeployerConformance):
+    """On the network of the host, where each keeper takes the listener over from the one before."""
+
+    @pytest.fixture
+    def subject(self, workshop: Workshop) -> DeployerSubject:
+        return HostSubject(workshop, network="host")
