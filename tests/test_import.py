@@ -56,6 +56,20 @@ print(json.dumps([served(2), *sys.modules]))
     assert (PACKAGES | PARTS) & {*loaded[1:]} == set()
 
 
+def test_a_plain_deployment_loads_nothing_that_only_others_need() -> None:
+    """Neither what makes custom endpoints nor the reader of settings files, and of Starlette no router for other runners."""
+    program = """
+import json, sys
+import asgipipe.runners.deployment, asgipipe.runners.base
+print(json.dumps([*sys.modules]))
+"""
+    loaded = in_a_new_process(program)
+    assert isinstance(loaded, list)
+    assert {"asgipipe.http.builtin", "asgipipe.jobs.local"} <= {*loaded}
+    unwanted = {"anyio", "asgipipe.http.binding.bound", "asgipipe.settings.document", "psycopg", "starlette.routing"}
+    assert unwanted & {*loaded} == set()
+
+
 def test_importing_builds_no_validators() -> None:
     """The settings models are built when the first settings are made."""
     program = """

@@ -6,12 +6,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, compile_path
 
 from asgipipe import AppExtensionSpec, Deployment, EndpointSpec
 from asgipipe.http.endpoint import Endpoint
 from asgipipe.http.exchange import NO_DEFAULTS, Exchange
-from asgipipe.http.routes import Routes, precedence, table
+from asgipipe.http.routes import Routes, path_pattern, precedence, table
 from asgipipe.http.types import Message, Receive, Scope, Send
 from asgipipe.runners.base import BaseDeploymentAppRunner
 from asgipipe.settings import EndpointMethod
@@ -311,3 +311,12 @@ def test_every_websocket_in_every_way() -> None:
                     assert given.messages[0]["type"] == "websocket.close", variant
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "template", ["/", "/a/b", "/a+b/{x}", "/{x}.{y}/end", "/files/{rest:path}", "/v1/{user_id}/{rest:path}"]
+)
+def test_templates_are_read_as_starlette_reads_them(template: str) -> None:
+    """But for the end: a path with a line break behind it is another path."""
+    theirs, ours = compile_path(template)[0], path_pattern(template)
+    assert ours.pattern == theirs.pattern.removesuffix("$") + r"\Z"

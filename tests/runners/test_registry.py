@@ -78,6 +78,14 @@ def test_what_is_no_app_runner_is_refused(made: dict[str, object], message: str)
     assert "deployment_app_runner" in str(refused.value)
 
 
+@pytest.mark.parametrize("plugins", [_RUNNERS, _QUEUES], ids=["app runners", "job queues"])
+def test_parts_of_the_core_are_found_as_their_entry_points_say(plugins: Plugins) -> None:
+    """The short way to them leads to the same."""
+    installed = plugins.installed()
+    assert plugins.own
+    assert {name: installed[name].value for name in plugins.own} == plugins.own
+
+
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on the Python path in which packages can be installed."""

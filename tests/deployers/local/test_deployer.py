@@ -446,9 +446,8 @@ def test_a_deep_folder_hands_over_too(make: Make, project: Path, tmp_path: Path)
 
 
 def test_certificates_make_it_https(make: Make, project: Path) -> None:
-    """The scheme is that of the settings."""
-    settings = {"settings": {"deployment": {"uvicorn_kwargs": {"ssl_certfile": "none.pem"}}}}
-    assert start(make(), workload(project, settings=settings)).url.startswith("https://127.0.0.1:")
+    """The scheme is that of the workload."""
+    assert start(make(), workload(project, scheme="https")).url.startswith("https://127.0.0.1:")
 
 
 # Settings and files
