@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from asgipipe.errors import (
     AsgipipeError,
     DefinitionError,
+    DeploymentError,
     HTTPError,
     OutputError,
     OutsideRunError,
@@ -78,6 +79,7 @@ __all__ = [
     "DeploymentClient",
     "DeploymentDefaultEndpoints",
     "DeploymentDefaultMiddleware",
+    "DeploymentError",
     "DeploymentResponse",
     "DeploymentService",
     "DeploymentSettings",

@@ -6,7 +6,9 @@ share one engine; it ends when none of them is left, however they ended.
 
 import contextlib
 import fcntl
+import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import pytest
 
 PROGRAMS = ("dockerd", "containerd", "runc", "docker-proxy", "mmdebstrap")
 BASE = "asgipipe-tests/base:debian"
@@ -36,6 +40,45 @@ class Engine:
     url: str
     base: str = BASE
     network: str = NETWORK
+
+
+# Whoever runs the tests has told their tools by these about an index.
+_VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX")
+
+
+@contextlib.contextmanager
+def engine_of_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The engine of this test run; skips the test when none can run here."""
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with shared(folder_of_run(tmp_path_factory)) as engine:
+        yield engine
+
+
+def folder_of_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all workers of this test run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def settings_for(engine: Engine) -> dict[str, object]:
+    """Return the settings of a deployer that uses an engine of the tests and builds as this machine installs."""
+    trusted = os.environ.get("SSL_CERT_FILE") or os.environ.get("PIP_CERT")
+    return {
+        "base_url": engine.url,
+        "base_image": engine.base,
+        "network": engine.network,
+        "build_network": "host",
+        "build_args": dict.fromkeys(_VARIABLES),
+        "extras": ["gunicorn"],  # the same for all tests, so that what takes long is built once
+        **({"ca_file": trusted} if trusted and Path(trusted).is_file() else {}),
+    }
+
+
+def option(value: object) -> str:
+    """Return a setting's value as a shell has it."""
+    return shlex.quote(value if isinstance(value, str) else json.dumps(value))
 
 
 def missing() -> str | None:

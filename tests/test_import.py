@@ -57,7 +57,7 @@ print(json.dumps([served(2), *sys.modules]))
 
 
 def test_a_plain_deployment_loads_nothing_that_only_others_need() -> None:
-    """Neither what makes custom endpoints nor the reader of settings files, and of Starlette no router for other runners."""
+    """Not what makes custom endpoints, not the reader of settings files, and of Starlette no router."""
     program = """
 import json, sys
 import asgipipe.runners.deployment, asgipipe.runners.base

@@ -27,12 +27,15 @@ SCRIPTS = [ROOT / ".ci" / "run", *sorted((ROOT / "scripts").iterdir())]
 
 PUBLIC = {
     "AppExtensionSpec",
+    "AsyncDeploymentClient",
     "BaseAppExtension",
     "BaseDeploymentAppRunner",
     "BaseDeploymentService",
     "CORSConfig",
     "CapturePolicy",
+    "Client",
     "Deployment",
+    "DeploymentClient",
     "DeploymentDefaultEndpoints",
     "DeploymentDefaultMiddleware",
     "DeploymentResponse",

@@ -37,9 +37,8 @@ PROBLEM = "application/problem+json"
 class Request:
     """A request to an endpoint, wherever that is.
 
-    `repeatable` says that it does no harm to send it twice; with `key`, that is because of the Idempotency-Key. With
-    `patient`, it is sent again for as long as a deployment may be away. `advice` is for one that is not answered in
-    time.
+    `repeatable` says that it does no harm to send it twice; with `key`, that is because of the Idempotency-Key. `open`
+    says that it needs no auth key, and gets none. `advice` is for one that is not answered in time.
     """
 
     method: str
@@ -50,7 +49,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
     repeatable: bool = True
-    patient: bool = False
+    open: bool = False
     advice: str = "give the client a longer timeout"
 
     @property
@@ -68,6 +67,11 @@ class Answer:
     @property
     def content_type(self) -> str:
         return media_type(self.headers)
+
+    @property
+    def is_envelope(self) -> bool:
+        """True for the answer of a run; what a proxy says with the same status is none."""
+        return self.content_type == JSON and "success" in (self.document_or_none() or {})
 
     def model(self, kind: type[M]) -> M:
         """Return the body as a model. Raises ForeignAnswerError."""
@@ -100,9 +104,7 @@ class Answer:
             reason = f"redirects to {place}, which is not followed: give the URL where the deployment is"
             return ForeignAnswerError(self.url, reason, self.status)
         problem = self.document_or_none() if self.content_type in {JSON, PROBLEM} else None
-        if self.status == 404 and problem is None:
-            return self.strange()
-        if self.status < 300:
+        if self.status < 300 or (self.status == 404 and problem is None):
             return self.strange()
         return refusal(self.url, self.status, problem, retry_after=retry_after(self.headers))
 
@@ -121,11 +123,10 @@ class Caller:
         self.retry = retry
         self.timeout = timeout
         self._endpoints = default_endpoints(root)
-        self._max_answer = max_answer
+        self.max_answer = max_answer
         # Nobody can make a small answer grow beyond its bound while it is unpacked.
         self._headers = {"accept-encoding": "identity", "user-agent": "asgipipe"}
-        if auth_key is not None:
-            self._headers["authorization"] = f"Bearer {auth_key}"
+        self._auth_key = auth_key
 
     def deadline(self, seconds: float | None) -> Deadline:
         return Deadline(self.retry.clock, seconds)
@@ -155,6 +156,8 @@ class Caller:
 
     def send(self, request: Request, url: str, timeout: float | None) -> Send:
         headers = {**self._headers, "accept": request.accept, **request.headers}
+        if self._auth_key is not None and not request.open:
+            headers["authorization"] = f"Bearer {self._auth_key}"
         if request.body is not None:
             headers["content-type"] = JSON
         return Send(request.method, url, headers, request.body, timeout)
@@ -166,8 +169,8 @@ class Caller:
         while (piece := (yield from effects.read())) is not None:
             pieces.append(piece)
             size += len(piece)
-            if size > self._max_answer:
-                reason = f"answered more than {self._max_answer} bytes, which are the most that this client takes"
+            if size > self.max_answer:
+                reason = f"answered more than {self.max_answer} bytes, which are the most that this client takes"
                 raise ForeignAnswerError(_bare(url), reason, head.status)
             if deadline.passed:
                 raise httpx.ReadTimeout("the answer did not end")
@@ -203,9 +206,9 @@ class Caller:
 
     def _described(self, root: str, deadline: Deadline) -> Flow[Endpoints | None]:
         """Read `/info` at a root; else the OpenAPI document there, or above it, where it is without `api_url_path`."""
-        places = [(f"{root}/info", from_info), *((f"{above}/openapi.json", from_openapi) for above in and_above(root))]
-        for url, read in places:
-            document = yield from self._document(url, deadline)
+        documents = [(f"{above}/openapi.json", from_openapi) for above in and_above(root)]
+        for url, read in [(f"{root}/info", from_info), *documents]:
+            document = yield from self._document(url, deadline, open=read is from_openapi)
             found = None if document is None else read(url, document)
             if found is not None and found.below(root):
                 return found
@@ -220,8 +223,8 @@ class Caller:
             raise ForeignAnswerError(self.root, f"serves several deployments; give the URL of one: {', '.join(roots)}")
         return (yield from self._described(roots[0], deadline)) if roots and roots[0] != self.root else None
 
-    def _document(self, url: str, deadline: Deadline) -> Flow[Mapping[str, object] | None]:
-        answer = yield from self._repeated(Request("GET", "info"), url, deadline)
+    def _document(self, url: str, deadline: Deadline, *, open: bool = False) -> Flow[Mapping[str, object] | None]:
+        answer = yield from self._repeated(Request("GET", "info", open=open), url, deadline)
         return answer.document_or_none() if answer.status == 200 else None
 
 
@@ -235,7 +238,6 @@ class Attempts:
         self._deadline = deadline
         self._failed = 0
         self._waits = 0
-        self._patience = Deadline(retry.clock, retry.patience) if request.patient else None
 
     def after_error(self, error: httpx.RequestError) -> float:
         """Raises AnswerTimeoutError or UnreachableError when there is no further attempt."""
@@ -255,13 +257,15 @@ class Attempts:
             self._waits += 1
             pause = self._retry.pause(self._waits)
             return pause if pause is not None and self._deadline.allows(pause) else None
-        if answer.status not in PASSING or not self._request.repeatable or _is_envelope(answer):
+        if answer.status not in PASSING or not self._request.repeatable:
+            return None
+        if answer.status == 504 and answer.is_envelope:  # the run's own deadline has passed
             return None
         return self._next(retry_after(answer.headers))
 
     def _next(self, asked: float | None) -> float | None:
         self._failed += 1
-        if self._failed > self._retry.times if self._patience is None else self._patience.passed:
+        if self._failed > self._retry.times:
             return None
         pause = self._retry.pause(self._failed, asked)
         return pause if pause is not None and self._deadline.allows(pause) else None
@@ -269,11 +273,6 @@ class Attempts:
 
 def described(error: httpx.RequestError) -> str:
     return printable(str(error))[:500] or type(error).__name__
-
-
-def _is_envelope(answer: Answer) -> bool:
-    """True for a 504 that is not a proxy's: the run's own deadline has passed."""
-    return answer.status == 504 and answer.content_type == JSON
 
 
 def _bare(url: str) -> str:

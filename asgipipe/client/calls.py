@@ -10,16 +10,18 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from asgipipe.client import effects
-from asgipipe.client.caller import JSON, Caller, Request
+from asgipipe.client.caller import Caller, Request
 from asgipipe.client.effects import Flow, Give, Stream
 from asgipipe.client.errors import (
     AnswerTimeoutError,
+    BusyError,
     ForeignAnswerError,
     InvocationCanceledError,
     InvocationError,
     InvocationTimeoutError,
+    UnreachableError,
 )
-from asgipipe.client.following import EVENTS, Follower
+from asgipipe.client.following import EVENTS, Follower, Outage
 from asgipipe.client.models import (
     Accepted,
     Event,
@@ -35,6 +37,7 @@ from asgipipe.client.models import (
     T,
 )
 from asgipipe.client.outputs import Decode, decoded
+from asgipipe.client.retry import Deadline
 from asgipipe.jobs.records import TIMEOUT
 from asgipipe.jobs.states import JobState
 from asgipipe.settings import CaptureLike, CapturePolicy
@@ -83,7 +86,7 @@ class Calls(Generic[T]):
         advice = "the run may go on. Give the client a longer timeout, or submit the run as a job"
         request = replace(_order("sync", body, idempotency_key), advice=advice)
         answer = yield from self.caller.answer(request, self.caller.deadline(self._patience(timeout)))
-        if answer.content_type != JSON or answer.status not in {200, 500, 504}:
+        if answer.status not in {200, 500, 504} or not answer.is_envelope:
             raise answer.error()
         invocation = cast("Invocation[T]", answer.model(Invocation))
         invocation._replayed = answer.headers.get("idempotent-replayed") == "true"
@@ -136,15 +139,15 @@ class Calls(Generic[T]):
         """Return an envelope with the caller's type in it. Raises InvocationError for one of a run that failed."""
         if invocation.success:
             if self._decode is not None:
-                invocation._value = decoded(self._decode, url, invocation.outputs or {})
+                invocation._value = (decoded(self._decode, url, invocation.outputs or {}),)
         elif raise_on_failure:
             raise _FAILURES.get(code, InvocationError)(url, invocation)
         return invocation
 
     # Jobs
 
-    def job(self, job_id: str, *, patient: bool = False) -> Flow[Job[T]]:
-        answer = yield from self.caller.ask(Request("GET", "jobs", (job_id,), patient=patient))
+    def job(self, job_id: str, deadline: Deadline | None = None) -> Flow[Job[T]]:
+        answer = yield from self.caller.ask(Request("GET", "jobs", (job_id,)), deadline)
         job = cast("Job[T]", answer.model(Job))
         if job.result is not None:
             self._checked(answer.url, job.result, raise_on_failure=False)
@@ -164,17 +167,24 @@ class Calls(Generic[T]):
 
     def wait(self, job_id: str, timeout: float | None) -> Flow[Job[T]]:
         """Return the job when it has ended. Raises AnswerTimeoutError when that takes longer."""
-        clock = self.caller.retry.clock
-        deadline, began = self.caller.deadline(timeout), clock()
+        caller = self.caller
+        deadline, began = caller.deadline(timeout), caller.retry.clock()
+        outage = Outage(caller.retry, caller.root)
         while True:
-            job = yield from self.job(job_id, patient=True)
-            if job.ended:
-                return job
+            try:
+                job = yield from self.job(job_id, caller.deadline(deadline.capped_by(caller.timeout)))
+            except (UnreachableError, AnswerTimeoutError, BusyError) as error:
+                pause = 0.0 if deadline.passed else outage.pause(error.reason, error)
+            else:
+                outage.end()
+                if job.ended:
+                    return job
+                first, longest = _POLL
+                pause = min(longest, max(first, (caller.retry.clock() - began) / 10))
             if deadline.passed:
                 reason = f"has not ended job {job_id} within {timeout:g} s; it goes on. Wait for it again, or cancel it"
-                raise AnswerTimeoutError(self.caller.root, reason)
-            first, longest = _POLL
-            yield from effects.pause(deadline.capped(min(longest, max(first, (clock() - began) / 10))))
+                raise AnswerTimeoutError(caller.root, reason)
+            yield from effects.pause(deadline.capped(pause))
 
     def result(self, job_id: str, timeout: float | None, *, raise_on_failure: bool) -> Flow[Invocation[T]]:
         job = yield from self.wait(job_id, timeout)

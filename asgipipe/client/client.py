@@ -9,13 +9,14 @@ from typing import Any, Self
 
 from asgipipe.client.deployers import Deployers
 from asgipipe.client.deployments import RegisteredDeployments
-from asgipipe.client.handle import DeploymentHandle
-from asgipipe.client.snapshots import Snapshots, Target
+from asgipipe.client.handle import DeploymentHandle, provisioned
+from asgipipe.client.snapshots import Snapshots, Target, made_snapshot
 from asgipipe.deployers.credentials import Credentials
 from asgipipe.deployers.deployer import Report
 from asgipipe.deployers.deployments import PATIENCE, Deployments, Keys, no_report
 from asgipipe.deployers.records import Snapshot
 from asgipipe.deployers.registry import Registry
+from asgipipe.errors import DefinitionError
 from asgipipe.pipelines.pipeline import Pipeline, SettingsLike
 from asgipipe.stores.registry import DEFAULT, database
 
@@ -44,10 +45,10 @@ class Client:
         url = store_url or os.environ.get(STORE) or str(self.project / DEFAULT)
         self._registry = Registry(database(url))
         self._credentials = Credentials()
-        manager = Deployments(self._registry, self._credentials, patience=patience, report=report)
-        self.snapshots = Snapshots(self._registry, manager, self._credentials, self.project)
-        self.deployments = RegisteredDeployments(self._registry, manager, self._credentials)
-        self.deployers = Deployers(self._registry, manager)
+        self._manager = Deployments(self._registry, self._credentials, patience=patience, report=report)
+        self.snapshots = Snapshots(self._registry, self._manager, self._credentials, self.project)
+        self.deployments = RegisteredDeployments(self._registry, self._manager, self._credentials)
+        self.deployers = Deployers(self._registry, self._manager)
 
     def __repr__(self) -> str:
         return f"<client of {self._registry.place}>"
@@ -83,15 +84,19 @@ class Client:
         `update`: what serves goes on until the new one is ready, and when that fails, goes on. `overtake` confirms a
         change of somebody else's. A new deployment gets a key, unless the settings give one or it is to be `open`.
         """
-        made = self.snapshots.made(target, settings=settings, config_file=config_file, tags=tags)
-        kept = self._registry.add_snapshot(made.snapshot, numbered=True)
-        keys = Keys(made.keys, open=open) if made.keys or open else None
-        handle = self.snapshots.deployed(
-            kept,
-            deployment_name,
+        made = made_snapshot(target, self.project, settings=settings, config_file=config_file, tags=tags)
+        if open and made.keys:
+            raise DefinitionError("it is to be open, and the settings give a key: a service with a key needs it")
+        name = deployment_name or made.snapshot.pipeline
+        self._manager.check_deploy(name, deployer=deployer, update=update, overtake=overtake)
+        handle = provisioned(
+            self._manager,
+            self._credentials,
+            self._registry.add_snapshot(made.snapshot, numbered=True),
+            name,
             deployer=deployer,
             environment={**made.secrets, **(environment or {})},
-            keys=keys,
+            keys=Keys(made.keys, open=open) if made.keys or open else None,
             update=update,
             overtake=overtake,
         )
@@ -101,9 +106,11 @@ class Client:
 # What the methods of Pipeline call
 
 
-def deploy(pipeline: Pipeline[..., Any], *, store_url: str | None, **options: Any) -> DeploymentHandle:
+def deploy(
+    pipeline: Pipeline[..., Any], *, store_url: str | None, timeout: float | None, **options: Any
+) -> DeploymentHandle:
     """Deploy a pipeline, as `Client.deploy` does."""
-    with Client(store_url) as client:
+    with Client(store_url, patience=timeout or PATIENCE) as client:
         return client.deploy(pipeline, **options)
 
 

@@ -1,14 +1,15 @@
 """Following a job: its events, each once, however often the connection is lost."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import httpx
 
 from asgipipe.client import effects
-from asgipipe.client.caller import Answer, Caller, Request, described, media_type
+from asgipipe.client.caller import Caller, Request, described, media_type
 from asgipipe.client.effects import Flow, Give, Head, Stream
-from asgipipe.client.errors import ClientError, RefusedError, UnreachableError
+from asgipipe.client.errors import STRANGE, ClientError, ForeignAnswerError, RefusedError, UnreachableError
 from asgipipe.client.event_stream import EventStreamParser, EventTooLongError
 from asgipipe.client.retry import HOPELESS, NOT_SENT, PASSING, Deadline, Retry
 
@@ -27,6 +28,16 @@ class QuietStreamError(Exception):
     """Nothing came on a stream for SILENCE seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why a stream broke off, and the error for that; without `sent`, its request did certainly not arrive."""
+
+    reason: str
+    error: ClientError | None = None
+    sent: bool = True
+    quiet: bool = False
+
+
 class Numbered(Protocol):
     @property
     def id(self) -> int: ...
@@ -42,7 +53,9 @@ E = TypeVar("E", bound=Numbered)
 class Outage:
     """The time since a deployment was lost. One that has not answered yet is tried a few times, not for long."""
 
-    def __init__(self, retry: Retry, url: str, on_loss: Callable[[str], None], *, known: bool) -> None:
+    def __init__(
+        self, retry: Retry, url: str, on_loss: Callable[[str], None] = lambda _: None, *, known: bool = False
+    ) -> None:
         self._retry = retry
         self._url = url
         self._on_loss = on_loss
@@ -107,23 +120,19 @@ class Follower(Generic[E]):
         """
         while not self._ended:
             request = self._request()
-            reason, error = "the server ended the stream", self._strange(self._caller.root)
             try:
                 yield from self._connection(request)
+                loss = Loss("the server ended the stream")
             except QuietStreamError:
-                self._outage.end()
-                continue
-            except httpx.RequestError as lost:
-                reason = described(lost)
-                error = UnreachableError(self._caller.root, f"cannot be reached: {reason}")
-                self._require(request, error, hopeless=isinstance(lost, HOPELESS), sent=not isinstance(lost, NOT_SENT))
-            except RefusedError as refused:
-                if refused.status not in PASSING and not (refused.status == 500 and self.job_id):
+                loss = Loss(f"nothing came for {SILENCE:g} s", quiet=True)
+            except httpx.RequestError as error:
+                loss = self._broken(error)
+            except RefusedError as error:
+                if error.status not in PASSING and not (error.status == 500 and self.job_id):
                     raise
-                reason, error = f"it answered {refused.status}", refused
-                self._require(request, error)
+                loss = Loss(f"it answered {error.status}", error)
             if not self._ended:
-                yield from effects.pause(self._outage.pause(reason, error))
+                yield from effects.pause(self._pause(request, loss))
 
     def _request(self) -> Request:
         if not self.job_id and self._opening is not None:
@@ -131,19 +140,30 @@ class Follower(Generic[E]):
         headers = {"last-event-id": str(self.last)}
         return Request("GET", "stream", (self.job_id,), accept=EVENTS, headers=headers)
 
-    def _require(self, request: Request, error: ClientError, *, hopeless: bool = False, sent: bool = True) -> None:
-        """Raise the error of a request that cannot be sent again."""
-        begun = request is self._opening and bool(self.job_id)
-        if hopeless or (sent and not (request.repeatable or begun)):
-            raise error
+    def _broken(self, error: httpx.RequestError) -> Loss:
+        reason = described(error)
+        told = UnreachableError(self._caller.root, f"cannot be reached: {reason}")
+        if isinstance(error, HOPELESS):
+            raise told from error
+        return Loss(reason, told, sent=not isinstance(error, NOT_SENT))
+
+    def _pause(self, request: Request, loss: Loss) -> float:
+        """Return the pause before the next attempt. Raises ClientError when there is none."""
+        error = loss.error or UnreachableError(self._caller.root, f"was lost: {loss.reason}")
+        if loss.sent and not request.repeatable and not self.job_id:
+            raise error  # nobody knows whether a run has begun
+        if loss.quiet:
+            self._outage.end()
+            return 0.0
+        return self._outage.pause(loss.reason, error)
 
     def _connection(self, request: Request) -> Stream[E]:
         """Give what one connection brings."""
-        url, head = yield from self._opened(request)
+        head = yield from self._opened(request)
         if head.status == 204:
             self._ended = True
             return
-        parser = EventStreamParser()
+        parser = EventStreamParser(self._caller.max_answer)
         settled = Deadline(self._caller.retry.clock, _SETTLED)
         try:
             while not self._ended and (piece := (yield from effects.read())) is not None:
@@ -154,16 +174,16 @@ class Follower(Generic[E]):
         except httpx.ReadTimeout:
             raise QuietStreamError from None
         except (ValueError, EventTooLongError):
-            raise self._strange(url) from None
+            raise ForeignAnswerError(self._caller.root, STRANGE, head.status) from None
 
-    def _opened(self, request: Request) -> Flow[tuple[str, Head]]:
+    def _opened(self, request: Request) -> Flow[Head]:
         """Return the beginning of an answer that has events, or says that there are no more. Raises RefusedError."""
         caller = self._caller
         while True:
             url = caller.url(request)
             head = yield from effects.send(caller.send(request, url, SILENCE))
             if head.status == 204 or (head.status == 200 and media_type(head.headers) == EVENTS):
-                return url, head
+                return head
             deadline = caller.deadline(SILENCE)
             answer = yield from caller.body(url, head, deadline)
             if not (head.status in {404, 405} and (yield from caller.learn(deadline))):
@@ -177,7 +197,3 @@ class Follower(Generic[E]):
         if event.terminal:
             self._ended, self.final = True, event
         yield Give(event)
-
-    @staticmethod
-    def _strange(url: str) -> ClientError:
-        return Answer(url, 200, {}, b"").strange()

@@ -1,10 +1,13 @@
 """A deployment that was just provisioned, ready to be called."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 from asgipipe.client.base import Options
 from asgipipe.client.sync import DeploymentClient
+from asgipipe.deployers.credentials import Credentials
+from asgipipe.deployers.deployments import Deployments, Keys
 from asgipipe.deployers.records import DeploymentRecord, Snapshot
 from asgipipe.errors import DeploymentError
 from asgipipe.pipelines.pipeline import Pipeline
@@ -40,3 +43,29 @@ def url_of(record: DeploymentRecord) -> str:
     if record.url is None:
         raise DeploymentError(f"nothing of deployment {record.name!r} was ever started: provision it first")
     return record.url
+
+
+def provisioned(
+    manager: Deployments,
+    credentials: Credentials,
+    snapshot: Snapshot,
+    name: str | None,
+    *,
+    deployer: str | None,
+    environment: Mapping[str, str],
+    keys: Keys | None,
+    update: bool,
+    overtake: bool,
+) -> DeploymentHandle:
+    """Have a snapshot provisioned; its deployment has the name of the pipeline by default."""
+    done = manager.deploy(
+        name or snapshot.pipeline,
+        snapshot,
+        deployer=deployer,
+        environment=environment,
+        keys=keys,
+        update=update,
+        overtake=overtake,
+    )
+    key = done.key or (credentials.get(done.record.id) if done.record.key_digests else None)
+    return DeploymentHandle(done.record, snapshot, key)

@@ -48,7 +48,7 @@ class Invocation(_Model, Generic[T]):
     metadata: RunMetadata
     error: str | None
     _replayed: bool = PrivateAttr(default=False)
-    _value: object = PrivateAttr(default=None)
+    _value: tuple[object] | None = PrivateAttr(default=None)  # a tuple, for None may be a value
 
     @property
     def value(self) -> T:
@@ -58,7 +58,7 @@ class Invocation(_Model, Generic[T]):
         """
         if not self.success:
             raise InvocationError(self.metadata.deployment_name, self)
-        return cast("T", self.outputs if self._value is None else self._value)
+        return cast("T", self.outputs if self._value is None else self._value[0])
 
     @property
     def replayed(self) -> bool:

@@ -70,6 +70,10 @@ class Deadline:
         left = self.left
         return seconds if left is None else min(seconds, left)
 
+    def capped_by(self, seconds: float | None) -> float | None:
+        """Return what is left, `seconds` at most."""
+        return self.left if seconds is None else self.capped(seconds)
+
 
 def retry_after(headers: Mapping[str, str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
     """Return the seconds that `Retry-After` asks for, as a number or an HTTP-date (RFC 9110, section 10.2.3)."""

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from asgipipe.client.handle import DeploymentHandle
+from asgipipe.client.handle import DeploymentHandle, provisioned
 from asgipipe.client.listing import items
 from asgipipe.client.settings import texts_of
 from asgipipe.client.targets import target_of
@@ -56,8 +56,14 @@ class Snapshots:
 
         Secret settings are not kept in it: give them again when it is deployed.
         """
-        made = self.made(
-            target, name=name, settings=settings, config_file=config_file, tags=tags, description=description
+        made = made_snapshot(
+            target,
+            self._project,
+            name=name,
+            settings=settings,
+            config_file=config_file,
+            tags=tags,
+            description=description,
         )
         return self._registry.add_snapshot(made.snapshot, numbered=name is None)
 
@@ -77,7 +83,9 @@ class Snapshots:
         overtake: bool = False,
     ) -> DeploymentHandle:
         """Have a snapshot provisioned, as `Client.deploy` does with a pipeline."""
-        return self.deployed(
+        return provisioned(
+            self._manager,
+            self._credentials,
             self.get(name),
             deployment_name,
             deployer=deployer,
@@ -87,52 +95,29 @@ class Snapshots:
             overtake=overtake,
         )
 
-    def made(
-        self,
-        target: Target,
-        *,
-        name: str | None = None,
-        settings: SettingsLike | None = None,
-        config_file: str | os.PathLike[str] | None = None,
-        tags: Sequence[str] = (),
-        description: str = "",
-    ) -> MadeSnapshot:
-        """Make a snapshot that is kept nowhere yet."""
-        found = target_of(target) if isinstance(target, Pipeline) else target
-        with _importing(found), chdir(self._project):
-            return make_snapshot(
-                found,
-                name=name,
-                project=self._project,
-                config_file=config_file,
-                values=texts_of(settings),
-                tags=tags,
-                description=description,
-            )
 
-    def deployed(
-        self,
-        snapshot: Snapshot,
-        name: str | None,
-        *,
-        deployer: str | None,
-        environment: Mapping[str, str],
-        keys: Keys | None,
-        update: bool,
-        overtake: bool,
-    ) -> DeploymentHandle:
-        """Have a snapshot provisioned; its deployment has the name of the pipeline by default."""
-        done = self._manager.deploy(
-            name or snapshot.pipeline,
-            snapshot,
-            deployer=deployer,
-            environment=environment,
-            keys=keys,
-            update=update,
-            overtake=overtake,
+def made_snapshot(
+    target: Target,
+    project: Path,
+    *,
+    name: str | None = None,
+    settings: SettingsLike | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+    tags: Sequence[str] = (),
+    description: str = "",
+) -> MadeSnapshot:
+    """Make a snapshot that is kept nowhere yet."""
+    found = target_of(target) if isinstance(target, Pipeline) else target
+    with _importing(found), chdir(project):
+        return make_snapshot(
+            found,
+            name=name,
+            project=project,
+            config_file=config_file,
+            values=texts_of(settings),
+            tags=tags,
+            description=description,
         )
-        key = done.key or (self._credentials.get(done.record.id) if done.record.key_digests else None)
-        return DeploymentHandle(done.record, snapshot, key)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The client of a running deployment, for programs that wait."""
 
+import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from contextlib import closing
@@ -72,6 +73,7 @@ class Driver:
     def __init__(self, http: httpx.Client | None = None) -> None:
         self._http = http
         self._own = http is None
+        self._making = threading.Lock()
 
     def run(self, flow: Flow[V]) -> V:
         running = Running(flow)
@@ -83,8 +85,9 @@ class Driver:
         return self._values(Running(flow))
 
     def _values(self, running: Running[V]) -> Generator[V, None, None]:
-        if self._http is None:
-            self._http = httpx.Client()
+        with self._making:
+            if self._http is None:
+                self._http = httpx.Client()
         with closing(running), closing(_Wire(self._http)) as wire:
             while (effect := running.step()) is not None:
                 if isinstance(effect, Give):

@@ -13,7 +13,14 @@ KeyNeeded = Callable[[Scope], bool | None]
 """Says whether the framework's own route that would answer needs the key; None when there is no such route."""
 
 _READING = ("GET", "HEAD")
-_PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
+_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]+))?\}")
+_VALUES = {
+    "str": "[^/]+",
+    "path": ".*",
+    "int": "[0-9]+",
+    "float": r"[0-9]+(\.[0-9]+)?",
+    "uuid": "[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}",
+}
 
 
 class Routes:
@@ -125,14 +132,14 @@ class Templates:
 
 
 def path_pattern(template: str) -> re.Pattern[str]:
-    """Return the pattern of a path with `{name}` and `{name:path}`, as Starlette reads them.
+    """Return the pattern of a path with `{name}` and `{name:path}`, read as Starlette's converters read them.
 
     Its own pattern lets a line break follow the end, and brings all of Starlette, which other frameworks do not need.
     """
     text, *parameters = _PARAMETER.split(template)
     pattern = "^" + re.escape(text)
-    for name, rest, text in zip(parameters[::3], parameters[1::3], parameters[2::3], strict=True):
-        pattern += f"(?P<{name}>{'.*' if rest else '[^/]+'})" + re.escape(text)
+    for name, kind, text in zip(parameters[::3], parameters[1::3], parameters[2::3], strict=True):
+        pattern += f"(?P<{name}>{_VALUES[kind or 'str']})" + re.escape(text)
     return re.compile(pattern + r"\Z")
 
 

@@ -67,7 +67,7 @@ def checked_metadata(known: Mapping[str, object] | None, data: Mapping[str, obje
     Raises ValueError for what has no JSON form and beyond MAX_METADATA.
     """
     try:
-        text = json.dumps({**(known or {}), **data}, allow_nan=False)
+        text = json.dumps({**(known or {}), **data}, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"metadata is what JSON can hold, under names that are text: {error}") from None
     if len(text) > MAX_METADATA:

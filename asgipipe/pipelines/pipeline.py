@@ -223,13 +223,15 @@ class Pipeline(Generic[P, R_co]):
         open: bool = False,
         update: bool = False,
         overtake: bool = False,
+        timeout: float | None = None,
         store_url: str | None = None,
     ) -> "DeploymentHandle":
         """Deploy the pipeline, as `asgipipe deploy` does, and return when it serves.
 
         By default the deployment has the pipeline's name, and a new one the local deployer and a key of its own; with
         `open` it needs none. `settings` are laid over the environment, that over `config_file`. One that exists is
-        replaced with `update`; `overtake` confirms a change of somebody else's.
+        replaced with `update`; `overtake` confirms a change of somebody else's. It may take `timeout` seconds, two
+        minutes by default, until it is ready.
 
         Raises DefinitionError for a pipeline that no other process could import, DeploymentError when it does not come
         to serve; what served before goes on then.
@@ -238,6 +240,7 @@ class Pipeline(Generic[P, R_co]):
         return deploy(
             self,
             store_url=store_url,
+            timeout=timeout,
             deployment_name=deployment_name,
             deployer=deployer,
             settings=settings,

@@ -159,7 +159,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 @dataclass
 class Load:
-    """Clients that ask without a pause, one on a connection that it keeps, one on a new connection for every request.
+    """Clients that ask all the time, one on a connection that it keeps, one on a new connection for every request.
 
     `answers` counts the labels that came, `failures` holds whatever else happened.
     """
@@ -201,6 +201,7 @@ class Load:
                 self._ask(client)
 
     def _ask(self, client: httpx.Client) -> None:
+        time.sleep(0.002)  # a moment in which a server may close the connection
         try:
             self.answers[answer_of(client.post(f"{self.url}/invoke", json={"parameters": {}}))] += 1
         except (httpx.HTTPError, ValueError, KeyError) as error:

@@ -21,8 +21,10 @@ from asgipipe.tracking.records import COMPLETED, RecordedLog, RecordedRun, Recor
 MOST = 200
 """Runs in a bundle: whoever looks for one reads all."""
 
-StepFacts = tuple[str, str, int, float, float | None, str | None, dict[str, object] | None]
-"""Name, status, attempt, start and end on the monotonic clock, error, metadata."""
+StepFacts = (
+    tuple[str, float, float | None] | tuple[str, float, float | None, str, int, str | None, dict[str, object] | None]
+)
+"""Name, start and end on the monotonic clock; where they say anything, status, attempt, error and metadata, too."""
 LogFacts = tuple[int, float, int, str, str | None, str]
 """As a RecordedLog has them."""
 RunFacts = tuple[str, str, float, float, float, dict[str, object] | None, Sequence[StepFacts], Sequence[LogFacts]]
@@ -146,7 +148,8 @@ def _whole(bundle: Row, facts: RunFacts, payloads: Sequence[bytes]) -> RecordedR
 
 
 def _step(number: int, base: float, facts: StepFacts, outputs: bytes) -> RecordedStep:
-    name, status, attempt, began, ended, error, metadata = facts
+    name, began, ended = facts[:3]
+    status, attempt, error, metadata = (COMPLETED, 1, None, None) if len(facts) == 3 else facts[3:]
     seconds = None if ended is None else ended - began
     notes = None if metadata is None else to_json(metadata)
     return RecordedStep(number, name, status, attempt, base + began, seconds, error, outputs or None, notes)

@@ -15,7 +15,7 @@ from asgipipe.pipelines.context import Run, Status
 from asgipipe.pipelines.execution import message_of
 from asgipipe.pipelines.observer import ObservedStep, RunObserver, StepRecord, checked_metadata
 from asgipipe.stores.database import Value
-from asgipipe.tracking.bundles import LogFacts, packed
+from asgipipe.tracking.bundles import LogFacts, StepFacts, packed
 from asgipipe.tracking.payloads import LARGE, dump_outputs
 from asgipipe.tracking.policy import Plan
 from asgipipe.tracking.records import COMPLETED, RUN, RUNNING, Subject, with_user
@@ -67,7 +67,7 @@ class PartWriter(Protocol):
 
 
 class RunCapture(RunObserver):
-    """Looks on at one run and hands what it sees to the writer, in parts when that is much.
+    """Looks on at one run and hands what it sees to the writer: for a bundle at the end, or in rows, a part at a time.
 
     Steps and logs come on any thread, the end on the event loop. `base` is what makes seconds since the epoch of those
     of the monotonic clock; `repeatable` says that the run is a job's, which others may have attempted.
@@ -114,7 +114,7 @@ class RunCapture(RunObserver):
 
     def step_ended(self, record: StepRecord, step: ObservedStep, value: object) -> "Future[None] | None":
         record.ended = monotonic()
-        record.status = "completed"
+        record.status = COMPLETED
         plan = self.plan
         if plan.payloads and not self.ended:
             outputs = record.outputs = dump_outputs(step, value)
@@ -154,6 +154,7 @@ class RunCapture(RunObserver):
             self._size = 0
         if len(self._steps) > MAX_HELD_ROWS:
             del self._steps[0]
+            self._numbered += 1
 
     def add_metadata(self, data: Mapping[str, object]) -> None:
         self._metadata = checked_metadata(self._metadata, data)
@@ -212,22 +213,19 @@ class RunCapture(RunObserver):
         if self._repeatable or self._size + len(run.parameters_json) + len(outputs) > LARGE:
             return None
         noted = plan.metadata
-        steps = [
-            (
-                record.name,
-                _LEFT if record.ended is None else record.status,
-                record.attempt,
-                record.started,
-                record.ended,
-                record.error,
-                record.metadata if noted else None,
-            )
-            for record in records
-        ]
+        steps: list[StepFacts] = []
+        payloads = [run.parameters_json, outputs] if plan.payloads else [b"", b""]
+        for record in records:
+            name, started, ended = record.name, record.started, record.ended
+            status = _LEFT if ended is None else record.status
+            notes = record.metadata if noted else None
+            if status == COMPLETED and record.attempt == 1 and notes is None:
+                steps.append((name, started, ended))
+            else:
+                steps.append((name, started, ended, status, record.attempt, record.error, notes))
+            payloads.append(record.outputs)
         metadata = (self._metadata or {}) if noted else None
-        facts = (run.id, run.name, self._base, self.began, seconds, metadata, steps, logs)
-        payloads = [run.parameters_json, outputs, *[record.outputs for record in records]]
-        return packed(facts, payloads if plan.payloads else [b""] * len(payloads))
+        return packed((run.id, run.name, self._base, self.began, seconds, metadata, steps, logs), payloads)
 
     # Rows
 

@@ -18,7 +18,7 @@ from asgipipe.tracking import store
 from asgipipe.tracking.artifacts import ArtifactFiles, artifact_files, keeps_files
 from asgipipe.tracking.capture import RunCapture
 from asgipipe.tracking.logs import RunLogHandler
-from asgipipe.tracking.policy import Plan, plan_of, plan_of_override
+from asgipipe.tracking.policy import plan_of, plan_of_override
 from asgipipe.tracking.records import Subject
 from asgipipe.tracking.writer import BackgroundWriter
 
@@ -29,6 +29,7 @@ _LOOK = 1.0
 _PRUNE_FIRST = 5.0
 _PRUNE_EVERY = 600.0
 _PRUNE_AT_ONCE = 200
+_BUNDLES_AT_ONCE = 20
 _LAST = 1.0
 """Seconds that a stop waits for runs that were cancelled."""
 _STOP = 10.0
@@ -120,12 +121,14 @@ class Recorder:
         """
         if run.listener is not None:
             self.listen()
-        plan = self._plan(override)
-        if plan is None or not plan.takes(run.id) or not self._started:
+        plan = self.plan
+        if override is not None and self._allow_override:
+            plan = plan_of_override(override)
+        if plan is None or not self._started or (plan.rate < 1.0 and not plan.takes(run.id)):
             return None
         capture = RunCapture(run, plan, self._subject, self.writer, base, attempt=attempt, repeatable=repeatable)
         run.observer = capture
-        if plan.logs:
+        if self._handler is None and plan.logs:
             self.listen()
         if not plan.failures_only:
             self._active.add(capture)
@@ -146,9 +149,6 @@ class Recorder:
         if self._handler is None and self._started:
             self._handler = RunLogHandler(self._environment)
             self._handler.attach()
-
-    def _plan(self, override: bytes | None) -> Plan | None:
-        return self.plan if override is None or not self._allow_override else plan_of_override(override)
 
     def _look(self) -> None:
         """Write what is new of the runs that take long."""
@@ -180,12 +180,17 @@ class Recorder:
         before = self._clock() - self._retention
         total = 0
         while True:
-            operation = partial(store.prune, deployment=self._subject.deployment, before=before, limit=_PRUNE_AT_ONCE)
-            count, hashes = await database.write(operation)
+            rows = partial(store.prune, deployment=self._subject.deployment, before=before, limit=_PRUNE_AT_ONCE)
+            count, hashes = await database.write(rows)
             total += count
             self._young.update(hashes)
             if count < _PRUNE_AT_ONCE:
                 break
+        operation = partial(
+            store.prune_bundles, deployment=self._subject.deployment, before=before, limit=_BUNDLES_AT_ONCE
+        )
+        while count := await database.write(operation):
+            total += count
         if self._young:
             unnamed = await database.read(partial(store.unnamed, hashes=sorted(self._young)))
             kept = await asyncio.get_running_loop().run_in_executor(None, self._delete, unnamed)

@@ -3,7 +3,7 @@
 Everything written may be written again: a run and its steps replace what was known of them, a log record stands.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import chain, islice
@@ -125,7 +125,8 @@ def page(
     cursor: str | None,
 ) -> RunPage:
     """Return the newest runs, those before `cursor`; of one deployment, or of all."""
-    found: Iterable[RecordedRun] = _rows(transaction, deployment, status, pipeline, limit + 1, cursor)
+    given = {"deployment = ?": deployment, "status = ?": status, "pipeline = ?": pipeline, "id < ?": cursor}
+    found: Iterable[RecordedRun] = _in_rows(transaction, given, limit + 1)
     if status in (None, COMPLETED):
         bundled = bundles.newest(transaction, deployment, pipeline, cursor)
         found = islice(merge(found, bundled, key=attrgetter("id"), reverse=True), limit + 1)
@@ -133,17 +134,10 @@ def page(
     return RunPage(runs[:limit], runs[limit - 1].id if len(runs) > limit else None)
 
 
-def _rows(
-    transaction: Transaction,
-    deployment: str | None,
-    status: str | None,
-    pipeline: str | None,
-    limit: int,
-    cursor: str | None,
-) -> list[RecordedRun]:
-    given = {"deployment = ?": deployment, "status = ?": status, "pipeline = ?": pipeline, "id < ?": cursor}
+def _in_rows(transaction: Transaction, given: Mapping[str, str | None], limit: int) -> list[RecordedRun]:
+    """Return the newest of those that have rows of their own."""
     conditions = [condition for condition, value in given.items() if value is not None]
-    if status not in (None, COMPLETED):
+    if given["status = ?"] not in (None, COMPLETED):
         conditions.append("status <> 'completed'")  # the condition of the index
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     values = [value for value in given.values() if value is not None]
@@ -185,12 +179,12 @@ def logs(transaction: Transaction, run_id: str, after: int, limit: int) -> list[
 
 
 def prune(transaction: Transaction, deployment: str, before: float, limit: int) -> tuple[int, list[str]]:
-    """Delete runs that began before a time, `limit` at most; return how many, and the files that nothing names now."""
-    # Ids begin with the time at which they were made, so that no index is needed for that.
-    oldest_kept = f"{int(max(before, 0) * 1000):012x}"
+    """Delete runs that began before a time, `limit` at most; return how many, and the files that nothing names now.
+
+    Those in bundles are left to `prune_bundles`.
+    """
     sql = "SELECT id FROM runs WHERE deployment = ? AND id < ? AND started_at < ? ORDER BY id LIMIT ?"
-    newest = f"{oldest_kept[:8]}-{oldest_kept[8:]}-7"
-    ids = [row[0] for row in transaction.rows(sql, deployment, newest, before, limit)]
+    ids = [row[0] for row in transaction.rows(sql, deployment, _first_id(before), before, limit)]
     hashes: set[str] = set()
     for run_id in ids:
         found = transaction.rows("SELECT content_hash FROM artifacts WHERE run_id = ?", run_id)
@@ -199,6 +193,17 @@ def prune(transaction: Transaction, deployment: str, before: float, limit: int) 
             transaction.change(f"DELETE FROM {table} WHERE run_id = ?", run_id)  # noqa: S608  # constants
     transaction.change_many("DELETE FROM runs WHERE id = ?", [(run_id,) for run_id in ids])
     return len(ids), unnamed(transaction, sorted(hashes))
+
+
+def prune_bundles(transaction: Transaction, deployment: str, before: float, limit: int) -> int:
+    """Delete bundles all of whose runs began before a time, `limit` at most; return how many runs were in them."""
+    return bundles.prune(transaction, deployment, _first_id(before), limit)
+
+
+def _first_id(at: float) -> str:
+    """Return what is less than every id made at a time or later: ids begin with their time, in milliseconds."""
+    text = f"{int(max(at, 0) * 1000):012x}"
+    return f"{text[:8]}-{text[8:]}-7"
 
 
 def unnamed(transaction: Transaction, hashes: Sequence[str]) -> list[str]:

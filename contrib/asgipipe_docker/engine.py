@@ -1,6 +1,7 @@
 """Talking to a container engine, with its errors as ours."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ def connected(base_url: str | None) -> Iterator[DockerClient]:
     place = place_of(base_url)
     environment = {**os.environ, "DOCKER_HOST": place}
     try:
+        _knock(place)
         client = DockerClient.from_env(timeout=_PATIENCE, environment=environment, use_ssh_client=True)
     except (DockerException, requests.RequestException, OSError) as error:
         raise UnreachableError(place, error) from error
@@ -64,6 +66,15 @@ def host_of(base_url: str | None) -> str | None:
 def explanation(error: APIError) -> str:
     """Return what the engine said, on one line."""
     return " ".join(str(error.explanation or error).split())
+
+
+def _knock(place: str) -> None:
+    """Raise OSError when nobody listens at a Unix socket; the SDK would leave one of its own open."""
+    kind, _, path = place.partition("://")
+    if kind == "unix":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_PATIENCE)
+            probe.connect(path)
 
 
 def _innermost(error: BaseException) -> str:

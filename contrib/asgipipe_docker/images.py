@@ -64,8 +64,8 @@ def _build_args(settings: ImageSettings) -> dict[str, str]:
 
 def _follow(output: Iterable[Mapping[str, object]], report: Report, deadline: float) -> None:
     """Tell each step. Raises DeploymentError when one fails, or it takes too long."""
-    step, lines = "", deque[str](maxlen=_SHOWN)
-    for chunk in output:
+    step, lines, error = "", deque[str](maxlen=_SHOWN), ""
+    for chunk in output:  # to its end, also after an error: the SDK closes no connection that was not read
         for line in str(chunk.get("stream") or chunk.get("status") or "").splitlines():
             found = _STEP.match(line)
             if found:
@@ -74,10 +74,11 @@ def _follow(output: Iterable[Mapping[str, object]], report: Report, deadline: fl
                 lines.clear()
             elif line.strip():
                 lines.append(line.rstrip())
-        if "error" in chunk:
-            raise _failure(str(chunk["error"]), step, lines)
+        error = error or str(chunk.get("error") or "")
         if time.monotonic() > deadline:
             raise DeploymentError(f"the image was not built in time (build_timeout), in {step}")
+    if error:
+        raise _failure(error, step, lines)
 
 
 def _failure(error: str, step: str, lines: Iterable[str]) -> DeploymentError:

@@ -1,5 +1,6 @@
 """What a container says about itself: how it is, and its log."""
 
+import time
 from collections.abc import Iterable, Iterator
 
 from docker.models.containers import Container
@@ -7,6 +8,8 @@ from docker.models.containers import Container
 from asgipipe.deployers.records import Condition, Status
 from asgipipe_docker.containers import READY
 
+_PATIENCE, _PAUSE = 5.0, 0.02
+"""Seconds that looking for a file may take, and between two looks at whether it has been looked for."""
 _SHOWN = 20
 """Last lines of a log that tell about an error."""
 _LONGEST_LINE = 64 * 1024
@@ -31,7 +34,14 @@ def condition_of(container: Container, start_timeout: float, running_for: float)
 
 def has_started_up(container: Container) -> bool:
     """Say whether the server in it has said that all its workers serve."""
-    return bool(container.exec_run(["test", "-e", READY]).exit_code == 0)
+    assert container.client is not None
+    api, deadline = container.client.api, time.monotonic() + _PATIENCE
+    # Detached, and asked about: of a command that is attached and fails to start, the SDK closes no connection.
+    command = api.exec_create(container.id, ["test", "-e", READY])["Id"]
+    api.exec_start(command, detach=True)
+    while (found := api.exec_inspect(command))["Running"] and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+    return bool(found["ExitCode"] == 0)
 
 
 def last_lines(container: Container) -> list[str]:

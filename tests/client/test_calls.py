@@ -151,19 +151,21 @@ def test_what_passes_is_sent_again_with_the_same_key() -> None:
     assert len({request.headers["idempotency-key"] for request in played.asked}) == 1
 
 
-def test_the_pause_is_what_the_deployment_asks_for() -> None:
-    """Retry-After is waited for, up to a bound; beyond that, or the time of the call, the caller is told."""
-    waiting = Retry(first=0.0, most_asked=0.06)
-    played = in_turn(refused(429, headers={"retry-after": "0"}), ok())
+def test_the_pause_is_what_the_deployment_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry-After is waited for, up to a bound; beyond that, or the time of the call, the caller is told at once."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    waiting = Retry(first=0.0, most_asked=7.0)
+    played = in_turn(refused(429, headers={"retry-after": "7"}), ok())
     client(played, retries=waiting).invoke()
-    for asked, options in (("1", {"retries": waiting}), ("20", {"timeout": 1.0})):
+    assert slept == [7.0]
+    for asked, options in (("8", {"retries": waiting}), ("40", {"timeout": 30.0})):
         played = in_turn(refused(429, headers={"retry-after": asked}))
-        began = time.monotonic()
         with pytest.raises(BusyError) as caught:
             client(played, **options).invoke()
-        assert time.monotonic() - began < 0.5
         assert caught.value.retry_after == float(asked)
         assert str(caught.value) == f"{URL}/invoke answered 429: No; try again in {asked} s"
+    assert slept == [7.0]
 
 
 def test_attempts_are_bounded() -> None:
@@ -240,6 +242,15 @@ def test_runs_that_failed() -> None:
         assert (found.success, found.outputs, found.run_id) == (False, None, JOB)
         with pytest.raises(InvocationError):
             _ = found.value
+
+
+def test_what_a_gateway_says_is_no_run() -> None:
+    """JSON of a gateway's with the status of a failed run is repeated, and refused as what it is."""
+    played = in_turn(*[httpx.Response(504, json={"message": "Endpoint request timed out"}) for _ in range(2)])
+    with pytest.raises(BusyError, match="answered 504"):
+        client(played, retries=Retry(times=1, first=0.0)).invoke()
+    with pytest.raises(RefusedError, match="answered 500"):
+        client(in_turn(httpx.Response(500, json={"message": "Internal server error"}))).invoke()
 
 
 @pytest.mark.parametrize(
@@ -342,6 +353,11 @@ def pair() -> tuple[int, bytes]:
     return 1, b""
 
 
+@pipeline
+def nothing() -> None:
+    pass
+
+
 class Old:
     """What pydantic knows nothing of."""
 
@@ -358,6 +374,8 @@ def test_outputs_as_what_the_pipeline_returns() -> None:
     assert found.outputs == {"output": answered}
     both = DeploymentClient(URL, pipeline=pair, http=in_turn(ok(output_0=1, output_1="x")).http).invoke()
     assert both.value == (1, b"x")
+    none = DeploymentClient(URL, pipeline=nothing, http=in_turn(ok(output=None)).http).invoke()
+    assert none.value is None
 
 
 def test_outputs_as_a_type() -> None:
@@ -416,7 +434,7 @@ def test_a_job_that_takes_too_long() -> None:
     played = Played(lambda _: httpx.Response(200, json=job("running")))
     with pytest.raises(AnswerTimeoutError, match=f"has not ended job {JOB} within 0.1 s; it goes on"):
         client(played).job(JOB).wait(0.1)
-    assert 2 <= len(played.asked) <= 5
+    assert 1 <= len(played.asked) <= 5
 
 
 def test_segments_cannot_leave_their_place() -> None:

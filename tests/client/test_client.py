@@ -119,7 +119,11 @@ def test_wrong_settings(project: Path, double: "Pipeline[..., object]") -> None:
     with Client(project=project) as client:
         with pytest.raises(SettingsError, match="uvicorn_prt: unknown field; did you mean uvicorn_port"):
             client.deploy(double, settings={"uvicorn_prt": 1})
+        with pytest.raises(DefinitionError, match="it is to be open, and the settings give a key"):
+            client.deploy(double, settings={"auth_key": "correct-horse"}, open=True)
         assert list(client.snapshots.list()) == []
+    with pytest.raises(SettingsError, match="uvicorn_prt"):
+        double.deploy("mine", settings={"uvicorn_prt": 1}, store_url=str(project / "other.db"))
     with pytest.raises(DefinitionError, match="name it by an import string"):
         texts_of(DeploymentSettings(app_kwargs={"lock": object()}))
 

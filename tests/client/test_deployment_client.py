@@ -25,6 +25,7 @@ from tests.servers.command import PATIENCE, serving, until
 FLOW = '''
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 from asgipipe import get_step_context, pipeline, step
 
@@ -37,9 +38,15 @@ def work(rounds: int) -> int:
             break
     return rounds
 
+@step
+def hold(seconds: float) -> None:
+    time.sleep(seconds)
+
 @pipeline
-def flow(rounds: int = 1, fail: bool = False) -> Annotated[int, "rounds"]:
-    """Work for some rounds."""
+def flow(rounds: int = 1, fail: bool = False, gate: str | None = None) -> Annotated[int, "rounds"]:
+    """Work for some rounds, once there is a file `gate`."""
+    while gate is not None and not Path(gate).exists():
+        hold(0.01)
     if fail:
         raise ValueError("as told")
     return work(rounds)
@@ -88,7 +95,7 @@ def test_a_moved_deployment(moved: str) -> None:
         job = client.submit(rounds=3)
         assert job.result().outputs == {"rounds": 3}
         shown = job.show()
-        assert (shown.status, shown.parameters) == (JobState.COMPLETED, {"rounds": 3, "fail": False})
+        assert (shown.status, shown.parameters) == (JobState.COMPLETED, {"rounds": 3, "fail": False, "gate": None})
         assert shown.result is not None
         assert shown.result.value == {"rounds": 3}
         assert shown.progress is not None
@@ -98,7 +105,10 @@ def test_a_moved_deployment(moved: str) -> None:
         until(lambda: job.job_id in [one.run_id for one in client.runs(status="completed")], "what is recorded later")
         assert [step.name for step in client.run(job.job_id).steps] == ["work"]
         info = client.info()
-        assert (info.deployment.name, info.pipeline.description) == ("flow", "Work for some rounds.")
+        assert (info.deployment.name, info.pipeline.description) == (
+            "flow",
+            "Work for some rounds, once there is a file `gate`.",
+        )
         assert client.ready()
         assert client.health().status == "healthy"
         assert client.status()["deployment"]["name"] == "flow"
@@ -224,10 +234,11 @@ def test_a_restart(folder: Path) -> None:
     """Who follows a job gets its end, which another process has brought about."""
     short = ("--drain-timeout", "0.1")
     with serving("flow.py:flow", *short, folder=folder) as server, DeploymentClient(server.origin) as client:
-        job = client.submit(rounds=50)
+        job = client.submit(rounds=2, gate="gate")
         events = job.stream()
         assert next(events).event_type == "pipeline_started"
         server.stop()
+        (folder / "gate").touch()
         with serving("flow.py:flow", "--port", str(server.port), folder=folder):
-            assert events.result().outputs == {"rounds": 50}
+            assert events.result().outputs == {"rounds": 2}
             assert job.show().attempt == 2

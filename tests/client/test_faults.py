@@ -78,7 +78,7 @@ def test_an_answer_that_trickles(invoke: Invoke) -> None:
     def trickle(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
         try:
-            for _ in range(200):
+            for _ in range(1000):
                 connection.sendall(b" ")
                 time.sleep(0.02)
         except OSError:  # the client left
@@ -88,7 +88,7 @@ def test_an_answer_that_trickles(invoke: Invoke) -> None:
         began = time.monotonic()
         with pytest.raises(AnswerTimeoutError):
             invoke(server.url, timeout=0.3)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
 
 
 @both

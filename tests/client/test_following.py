@@ -20,6 +20,7 @@ from tests.client.scripted import (
     AT_ONCE,
     JOB,
     STREAM_HEAD,
+    Act,
     after,
     answer,
     envelope,
@@ -119,9 +120,9 @@ def test_leaving_a_stream_closes_its_connection() -> None:
 
 def test_a_quiet_stream_is_asked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream on which nothing comes, not even a comment, is given up for another one, as often as that happens."""
-    monkeypatch.setattr(following, "SILENCE", 0.05)
+    monkeypatch.setattr(following, "SILENCE", 0.2)
     quiet = after(stream(b": hello\n\n"), until_left)
-    acts = [quiet, quiet, quiet, stream(event(1, "pipeline_completed", envelope()))]
+    acts = [quiet, quiet, *[stream(event(1, "pipeline_completed", envelope()))] * 20]  # should a busy machine need more
     with scripted(*acts) as server, DeploymentClient(server.url, retries=Retry(patience=0.0)) as client:
         assert [one.id for one in client.job(JOB).stream()] == [1]
 
@@ -174,12 +175,23 @@ def test_what_is_no_stream_of_ours(act: bytes, kind: type[Exception]) -> None:
         client.job(JOB).stream().result()
 
 
-def test_an_event_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_without_end() -> None:
     """An event that does not end is not collected for ever."""
-    monkeypatch.setattr(following.EventStreamParser.__init__, "__defaults__", (1000,))
     with (
         scripted(stream(b"data: " + b"x" * 1000)) as server,
-        DeploymentClient(server.url) as client,
+        DeploymentClient(server.url, max_answer=1000) as client,
         pytest.raises(ForeignAnswerError),
     ):
         client.job(JOB).stream().result()
+
+
+@pytest.mark.parametrize("act", [STREAM_HEAD, after(STREAM_HEAD, until_left)], ids=["closed", "quiet"])
+def test_a_run_is_not_begun_twice(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key a stream that ends before its first event is not begun again, however it ended."""
+    monkeypatch.setattr(following, "SILENCE", 0.5)
+    with (
+        scripted(act) as server,
+        DeploymentClient(server.url, retries=AT_ONCE) as client,
+        pytest.raises(UnreachableError, match="was lost"),
+    ):
+        client.stream(idempotency_key=None).result()

@@ -12,6 +12,7 @@ PAGES = sorted((Path(__file__).parents[2] / "docs" / "how-to").glob("*.md"))
 
 # What a page is about; where it is not installed, the page cannot be carried out.
 NEEDED = {
+    "deploy-with-docker": ("docker",),
     "embed-in-django": ("django",),
     "embed-in-fastapi": ("fastapi",),
     "embed-in-quart": ("quart", "hypercorn"),
@@ -21,8 +22,8 @@ NEEDED = {
 }
 PROGRAMS = ("node",)
 """What commands may begin with that is not installed everywhere."""
-STORE = "postgresql://app@db.example/jobs"
-"""The database in the pages, for which a test has one of its own."""
+PLACES = {"postgresql://app@db.example/jobs": "postgresql_url", "--flavor docker": "docker_flavor"}
+"""Texts in the pages for which tests have something of their own: a database, an engine."""
 
 
 def sections() -> list[tuple[Path, str]]:
@@ -48,6 +49,6 @@ def test_page_holds(page: Path, section: str, tmp_path: Path, serve: Serve, requ
     for program in PROGRAMS:
         if shutil.which(program) is None and any(f"$ {program} " in block.text for block in blocks):
             pytest.skip(f"{program} is not installed")
-    used = any(STORE in block.text for block in blocks)
-    places = {STORE: request.getfixturevalue("postgresql_url")} if used else {}
+    used = {text: fixture for text, fixture in PLACES.items() if any(text in block.text for block in blocks)}
+    places = {text: request.getfixturevalue(fixture) for text, fixture in used.items()}
     documents.play(blocks, tmp_path, serve, places)

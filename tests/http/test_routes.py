@@ -314,7 +314,8 @@ def test_every_websocket_in_every_way() -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["/", "/a/b", "/a+b/{x}", "/{x}.{y}/end", "/files/{rest:path}", "/v1/{user_id}/{rest:path}"]
+    "template",
+    ["/", "/a/b", "/a+b/{x}", "/{x}.{y}/end", "/files/{rest:path}", "/{a:str}/{b:int}/{c:float}/{d:uuid}/{rest:path}"],
 )
 def test_templates_are_read_as_starlette_reads_them(template: str) -> None:
     """But for the end: a path with a line break behind it is another path."""

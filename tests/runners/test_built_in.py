@@ -270,3 +270,11 @@ def test_the_policy_of_the_redoc_page(made: dict[str, object], expected: bool) -
     """It widens our default policy, and brings none where that is switched off or replaced."""
     policy = ask_one(hello, Ask(path="/redoc"), made).header(b"content-security-policy") or b""
     assert (b"worker-src blob:" in policy) is expected
+
+
+def test_endpoints_are_named_as_the_document_names_them() -> None:
+    """The name of each, by which frameworks list it, is the id of its operation."""
+    described = {row.name: row.described() for row in Deployment(hello).app_runner.routes.endpoints}
+    ids = {name: operation.operation_id for name, operation in described.items() if operation is not None}
+    assert {"invoke", "jobs", "job", "cancel_job", "stream", "openapi"} <= ids.keys()
+    assert all(name == operation_id for name, operation_id in ids.items())

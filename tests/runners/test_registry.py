@@ -7,8 +7,10 @@ import pytest
 
 from asgipipe import BaseDeploymentAppRunner, Deployment
 from asgipipe.errors import DefinitionError
-from asgipipe.runners.registry import flavors, load_app_runner
+from asgipipe.jobs.queue import _QUEUES
+from asgipipe.runners.registry import _RUNNERS, flavors, load_app_runner
 from asgipipe.runners.starlette import StarletteAppRunner
+from asgipipe.settings.plugins import Plugins
 from tests.http.wire import Ask, ask_one, deployed
 from tests.runners.extras import hello
 

@@ -313,9 +313,9 @@ async def test_metadata_is_bounded(tmp_path: Path) -> None:
 
     @pipeline
     async def adding(what: str) -> str:
-        values: dict[str, object] = {"large": "x" * 70_000} if what == "large" else {"object": object()}
+        values: dict[str, object] = {"large": "x" * 70_000, "wrong": object(), "surrogate": "\ud800"}
         try:
-            get_step_context().add_metadata(values)
+            get_step_context().add_metadata({what: values[what]})
         except ValueError as error:
             return str(error)
         return "accepted"
@@ -323,9 +323,10 @@ async def test_metadata_is_bounded(tmp_path: Path) -> None:
     for capture in ("none", "full"):
         async with started(adding, tmp_path, capture) as deployment:
             large = await deployment.service.invoke({"what": "large"})
-            wrong = await deployment.service.invoke({"what": "object"})
+            others = [await deployment.service.invoke({"what": what}) for what in ("wrong", "surrogate")]
         assert b"65536 bytes" in (large.outputs_json or b"")
-        assert b"metadata is what JSON can hold" in (wrong.outputs_json or b"")
+        for other in others:
+            assert b"metadata is what JSON can hold" in (other.outputs_json or b"")
 
 
 @on_a_loop

@@ -6,7 +6,16 @@ from typing import assert_type
 from typing_extensions import TypedDict
 
 from asgipipe import pipeline
-from asgipipe.client import AsyncDeploymentClient, DeploymentClient, Event, Invocation, Job, JobHandle
+from asgipipe.client import (
+    AsyncDeploymentClient,
+    Client,
+    DeploymentClient,
+    DeploymentHandle,
+    Event,
+    Invocation,
+    Job,
+    JobHandle,
+)
 from asgipipe.client.models import JSONObject
 from asgipipe.jobs.states import JobState
 
@@ -70,3 +79,15 @@ async def awaits(client: AsyncDeploymentClient[str]) -> None:
     assert_type((await (await client.submit(value=1)).wait()).result, Invocation[str] | None)
     assert_type([job async for job in client.jobs()], list[Job[str]])
     assert_type([event async for event in client.stream(value=1)], list[Event])
+
+
+# Deploying
+
+
+def deploys(client: Client) -> None:
+    assert_type(sync.deploy("name", update=True), DeploymentHandle)
+    assert_type(sync.create_snapshot(tags=["a"]).target, str)
+    assert_type(client.deploy(sync).auth_key, str | None)
+    assert_type(client.deployments.connect("name"), DeploymentClient[JSONObject])
+    assert_type(client.deployments.connect("name", output_type=Outputs, timeout=3), DeploymentClient[Outputs])
+    sync.deploy(deployer=3)  # type: ignore[arg-type]

@@ -72,6 +72,8 @@ def image_context(recipe: Recipe, settings: ImageSettings) -> Context:
     extras = extras_of(recipe.values, recipe.environment) if settings.extras is None else settings.extras
     installed = [ours.requirement(extras, f"/{WHEELS}"), *sorted(settings.requirements)]
     files: dict[str, bytes | Path] = {f"app/{name}": path for name, path in project_files(recipe.project).items()}
+    if not files:
+        raise DeploymentError(f"the project {recipe.project} has no files for the image: deploy from where the code is")
     files |= {f"{REQUIREMENTS}/{name}": content for name, content in requirements.files.items()}
     files[OURS] = "".join(f"{line}\n" for line in installed).encode()
     if ours.wheel is not None:

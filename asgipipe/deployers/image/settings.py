@@ -13,12 +13,17 @@ from asgipipe.deployers.deployer import DeployerSettings
 
 _RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PASSWORD = re.compile(r"://[^/@\s]*:[^@\s]+@")
 
 
 def _build_args(values: dict[str, str | None]) -> dict[str, str | None]:
-    for name in values:
+    for name, value in values.items():
         if not _VARIABLE.fullmatch(name):
             raise PydanticCustomError("variable", "{name} is not the name of a variable", {"name": repr(name)})
+        if _PASSWORD.search(value or ""):
+            raise PydanticCustomError(
+                "variable", "{name} holds a password: give null, and the value in the environment", {"name": name}
+            )
     return values
 
 

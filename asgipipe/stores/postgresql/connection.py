@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 
 import psycopg
-from psycopg import Cursor, Pipeline, errors
+from psycopg import Cursor, Pipeline, errors, generators
 from psycopg.rows import TupleRow
 
 from asgipipe.stores import lane
@@ -99,6 +99,8 @@ class Connection(lane.Connection):
         """
         if self._pipeline is not None and self._under_way:
             self._under_way = False
+            # What did not fit into the socket's buffer would stay behind, and sync() would wait for ever.
+            self._link.wait(generators.send(self._link.pgconn))
             self._pipeline.sync()
 
     def _leave(self) -> None:

@@ -1,6 +1,5 @@
 """An engine for the tests of this folder, and deployers that use it."""
 
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,15 +15,6 @@ docker = pytest.importorskip("docker")
 
 from asgipipe_docker import DockerDeployer, DockerDeployerSettings  # noqa: E402  # it needs the extra
 
-# Whoever runs the tests has told their tools by these about an index, and whom to trust.
-VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX")
-
-
-def certificates() -> Path | None:
-    """Return the file with the certificates that this machine's Python was told to trust."""
-    given = os.environ.get("SSL_CERT_FILE") or os.environ.get("PIP_CERT")
-    return Path(given) if given and Path(given).is_file() else None
-
 
 @dataclass(frozen=True)
 class Workshop:
@@ -33,16 +23,7 @@ class Workshop:
     engine: dockerd.Engine
 
     def settings(self, **values: object) -> DockerDeployerSettings:
-        defaults: dict[str, object] = {
-            "base_url": self.engine.url,
-            "base_image": self.engine.base,
-            "network": self.engine.network,
-            "build_network": "host",
-            "build_args": dict.fromkeys(VARIABLES),
-            "ca_file": certificates(),
-            "extras": ("gunicorn",),  # the same for all tests, so that what takes long is built once
-        }
-        return DockerDeployerSettings.model_validate({**defaults, **values})
+        return DockerDeployerSettings.model_validate({**dockerd.settings_for(self.engine), **values})
 
     def deployer(self, **values: object) -> DockerDeployer:
         return DockerDeployer("docker", self.settings(**values))
@@ -62,7 +43,6 @@ def workload(project: Path, settings: JSONObject | None = None, **values: object
         "settings": {"settings": {"deployment": settings or {}}},
         "environment": {"LABEL": "one"},
         "scheme": "http",
-        "scheme": "http",
         "host": "127.0.0.1",
         "port": 0,
         "root": "",
@@ -75,12 +55,8 @@ def workload(project: Path, settings: JSONObject | None = None, **values: object
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """An engine that holds the layers of an image already."""
-    reason = dockerd.missing()
-    if reason is not None:
-        pytest.skip(reason)
-    base = tmp_path_factory.getbasetemp()
-    place = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with dockerd.shared(place) as engine:
+    place = dockerd.folder_of_run(tmp_path_factory)
+    with dockerd.engine_of_run(tmp_path_factory) as engine:
         workshop = Workshop(engine)
         built = place / "image-is-built"
         with dockerd.locked(place / "image.lock"):

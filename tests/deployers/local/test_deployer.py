@@ -445,8 +445,8 @@ def test_a_deep_folder_hands_over_too(make: Make, project: Path, tmp_path: Path)
     assert list(folder.iterdir()) == []
 
 
-def test_certificates_make_it_https(make: Make, project: Path) -> None:
-    """The scheme is that of the workload."""
+def test_the_scheme_is_that_of_the_server(make: Make, project: Path) -> None:
+    """The URL of a server with a certificate begins with https."""
     assert start(make(), workload(project, scheme="https")).url.startswith("https://127.0.0.1:")
 
 

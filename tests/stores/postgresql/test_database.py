@@ -305,7 +305,6 @@ def _sent(
 
 def test_what_is_under_way_fails_for_itself(postgresql_url: str) -> None:
     """One of many operations that are under way together is refused by the server, and the others are done."""
-
     numbers = range(20)  # enough for psycopg to prepare the statement in between
 
     async def scenario() -> list[int | BaseException]:
@@ -342,6 +341,25 @@ def test_a_group_waits_twice_for_the_server(postgresql_url: str, monkeypatch: py
     asyncio.run(scenario())
     assert waits[0] >= 20
     assert len(waits) == 2
+
+
+def test_large_values_under_way(postgresql_url: str) -> None:
+    """More than the buffers of both ends hold is under way at once, and arrives."""
+    data = b"x" * 2_000_000
+
+    def sent(number: int) -> Pipelined[bool]:
+        def send(transaction: Transaction) -> Callable[[], bool]:
+            sql = "INSERT INTO events VALUES ('a', ?, 'log', NULL, 0, ?) RETURNING data"
+            answer = transaction.ask(sql, number, data)
+            return lambda: answer() == [(data,)]
+
+        return Pipelined(send)
+
+    async def scenario() -> list[bool]:
+        async with opened(postgresql_url) as database:
+            return await asyncio.gather(*(database.write(sent(number)) for number in range(4)))
+
+    assert asyncio.run(scenario()) == [True] * 4
 
 
 def test_a_process_that_stands_still_is_seen_to_be_idle(postgresql_url: str) -> None:
