@@ -35,9 +35,7 @@ def apply(client: Client, manifests: Iterable[Manifest], *, deployment_id: str, 
         if issubclass(resource, NamespacedResource):
             found = find(client, resource, name, namespace or None)
             _check_owner(found, f"{kind} {name}", deployment_id)
-            client.patch(
-                resource, name, manifest, namespace=namespace or None, patch_type=PatchType.APPLY, force=force
-            )
+            client.patch(resource, name, manifest, namespace=namespace or None, patch_type=PatchType.APPLY, force=force)
         else:
             client.patch(resource, name, manifest, patch_type=PatchType.APPLY, force=force)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lightkube.models.core_v1 import ContainerStateTerminated, ContainerStatus, PodStatus
+from lightkube.models.core_v1 import ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, PodStatus
 from lightkube.resources.core_v1 import Pod
 
 _HOPELESS = frozenset(
@@ -24,11 +24,15 @@ _LONGEST = 300
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a pod does not serve; `hopeless` when waiting will not help. `started` says that it has a log."""
+    """Why a pod does not serve; `hopeless` when waiting will not help.
+
+    `started` says that it has a log, `last_words` are the end of that, where its container has ended.
+    """
 
     reason: str
     hopeless: bool
     started: bool = False
+    last_words: str = ""
 
 
 def is_ready(pod: Pod) -> bool:
@@ -67,28 +71,33 @@ def _container_trouble(container: ContainerStatus) -> Trouble | None:
     state = container.state
     last = container.lastState.terminated if container.lastState else None
     if state is not None and state.waiting is not None:
-        reason, said = state.waiting.reason or "", _line(state.waiting.message)
-        if reason == "CrashLoopBackOff" and last is not None:
-            return Trouble(_ending(last), hopeless=True, started=True)
-        if reason in {"ContainerCreating", "PodInitializing", ""}:
-            return Trouble("its container is being made", hopeless=False) if last is None else None
-        return Trouble(f"{reason}: {said}" if said else reason, hopeless=reason in _HOPELESS, started=last is not None)
+        return _waiting(state.waiting, last)
     if state is not None and state.terminated is not None:
-        return Trouble(_ending(state.terminated), hopeless=bool(state.terminated.exitCode), started=True)
+        return _ended(state.terminated, hopeless=bool(state.terminated.exitCode))
     if container.restartCount and not container.ready and last is not None:
         times = "once" if container.restartCount == 1 else f"{container.restartCount} times"
-        return Trouble(f"it was started anew {times}: {_ending(last)}", hopeless=True, started=True)
+        return _ended(last, hopeless=True, then=f", and was started anew {times}")
     return None
 
 
-def _ending(ended: ContainerStateTerminated) -> str:
+def _waiting(waiting: ContainerStateWaiting, last: ContainerStateTerminated | None) -> Trouble:
+    reason, said = waiting.reason or "", _line(waiting.message)
+    if reason == "CrashLoopBackOff" and last is not None:
+        return _ended(last, hopeless=True, then=" and is started again")
+    if reason in {"ContainerCreating", "PodInitializing", ""}:
+        return Trouble("its container is being made", hopeless=False)
+    text = f"{reason}: {said}" if said else reason
+    return Trouble(text, hopeless=reason in _HOPELESS, started=last is not None)
+
+
+def _ended(ended: ContainerStateTerminated, *, hopeless: bool, then: str = "") -> Trouble:
     if ended.reason == "OOMKilled":
-        return "it was killed, since it took more memory than it may (resources.memory_limit)"
-    if ended.signal:
-        return f"it was ended by signal {ended.signal}"
-    said = next((line for line in reversed((ended.message or "").splitlines()) if line.startswith("Error: ")), "")
-    text = f"it ended with status {ended.exitCode}"
-    return f"{text}: {_line(said.removeprefix('Error: '))}" if said else text
+        reason = "it was killed, since it took more memory than it may (resources.memory_limit)"
+    elif ended.signal:
+        reason = f"it was ended by signal {ended.signal}"
+    else:
+        reason = f"it ended with status {ended.exitCode}"
+    return Trouble(f"{reason}{then}", hopeless=hopeless, started=True, last_words=ended.message or "")
 
 
 def _line(text: str | None) -> str:

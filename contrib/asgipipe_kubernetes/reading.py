@@ -86,17 +86,16 @@ def _not_complete(client: Client, rollout: Rollout, found: tuple[Pod, Trouble] |
     if found is None:
         reason = f"{available} of {rollout.wanted} pods serve, and those of the revision before are being ended"
         return Condition(Status.PENDING, reason if available else "its pods are being made")
-    return Condition(Status.PENDING, _line(f"{available} of {rollout.wanted} pods serve{_because(client, found, ': ')}"))
+    return Condition(
+        Status.PENDING, _line(f"{available} of {rollout.wanted} pods serve{_because(client, found, ': ')}")
+    )
 
 
 def _failed(client: Client, found: tuple[Pod, Trouble]) -> Condition:
     pod, trouble = found
-    log = _log(client, found)
-    reason = trouble.reason
-    if reason.startswith("it ended with status") and "Error: " not in reason:
-        said = next((line for line in reversed(log) if line.startswith("Error: ")), "")
-        reason = f"{reason}: {said.removeprefix('Error: ')}" if said and ": " not in reason else reason
-    return Condition(Status.ERROR, _line(f"pod {name_of(pod)}: {reason}"), log)
+    log = _log(client, found) or trouble.last_words.splitlines()[-_SHOWN:]
+    said = next((line for line in reversed(log) if line.startswith("Error: ")), "").removeprefix("Error: ")
+    return Condition(Status.ERROR, _line(f"pod {name_of(pod)}: {trouble.reason}" + (f": {said}" if said else "")), log)
 
 
 def _log(client: Client, found: tuple[Pod, Trouble] | None) -> list[str]:
