@@ -43,7 +43,9 @@ class Remote:
         """Return what the connections are made by."""
         import httpx
 
-        return httpx.Client()
+        from asgipipe.client.base import DIRECT
+
+        return httpx.Client(mounts=DIRECT)
 
     def caller(self, retry: "Retry") -> "Caller":
         from asgipipe.client.caller import MAX_ANSWER, Caller

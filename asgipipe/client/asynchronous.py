@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, Unpack, overload
 import anyio
 import httpx
 
-from asgipipe.client.base import BaseClient, Options, httpx_timeout
+from asgipipe.client.base import DIRECT, BaseClient, Options, httpx_timeout
 from asgipipe.client.calls import AUTOMATIC, Calls, IdempotencyKey, Parameters
 from asgipipe.client.effects import Effect, Flow, Give, Head, Outcome, Pause, Read, Running, Send, Stream
 from asgipipe.client.effects import T as V
@@ -28,6 +28,12 @@ from asgipipe.client.models import (
 from asgipipe.jobs.states import JobState
 from asgipipe.pipelines.pipeline import Pipeline
 from asgipipe.settings import CaptureLike
+
+
+class AsyncClientOptions(Options, total=False):
+    """The keyword arguments of the client that have nothing to do with types."""
+
+    http: httpx.AsyncClient | None
 
 
 class _Wire:
@@ -84,7 +90,7 @@ class AsyncDriver:
 
     async def _values(self, running: Running[V]) -> AsyncGenerator[V, None]:
         if self._http is None:
-            self._http = httpx.AsyncClient()
+            self._http = httpx.AsyncClient(mounts=DIRECT)
         with closing(running):
             async with aclosing(_Wire(self._http)) as wire:
                 while (effect := running.step()) is not None:
@@ -108,22 +114,17 @@ class AsyncDeploymentClient(BaseClient[T]):
     def __init__(
         self: "AsyncDeploymentClient[JSONObject]",
         url: str,
-        *,
-        http: httpx.AsyncClient | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[AsyncClientOptions],
     ) -> None: ...
     @overload
-    def __init__(
-        self, url: str, *, output_type: type[T], http: httpx.AsyncClient | None = None, **options: Unpack[Options]
-    ) -> None: ...
+    def __init__(self, url: str, *, output_type: type[T], **options: Unpack[AsyncClientOptions]) -> None: ...
     @overload
     def __init__(
         self,
         url: str,
         *,
         pipeline: Pipeline[..., Coroutine[Any, Any, T]],
-        http: httpx.AsyncClient | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[AsyncClientOptions],
     ) -> None: ...
     @overload
     def __init__(
@@ -131,8 +132,7 @@ class AsyncDeploymentClient(BaseClient[T]):
         url: str,
         *,
         pipeline: Pipeline[..., Iterator[str] | AsyncIterator[str]],
-        http: httpx.AsyncClient | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[AsyncClientOptions],
     ) -> None: ...
     @overload
     def __init__(
@@ -140,13 +140,10 @@ class AsyncDeploymentClient(BaseClient[T]):
         url: str,
         *,
         pipeline: Pipeline[..., Iterator[V] | AsyncIterator[V]],
-        http: httpx.AsyncClient | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[AsyncClientOptions],
     ) -> None: ...
     @overload
-    def __init__(
-        self, url: str, *, pipeline: Pipeline[..., T], http: httpx.AsyncClient | None = None, **options: Unpack[Options]
-    ) -> None: ...
+    def __init__(self, url: str, *, pipeline: Pipeline[..., T], **options: Unpack[AsyncClientOptions]) -> None: ...
     def __init__(
         self,
         url: str,

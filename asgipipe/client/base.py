@@ -1,5 +1,6 @@
 """What the clients for programs that wait and for those that await have in common."""
 
+from collections.abc import Mapping
 from typing import Any, Generic, TypedDict
 
 import httpx
@@ -17,8 +18,12 @@ _CONNECT_TIMEOUT = 10.0
 """Seconds in which a connection has to be made."""
 
 
+DIRECT: Mapping[str, None] = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))
+"""Where no proxy of the environment stands between: keys of services on this machine are nothing for others."""
+
+
 class Options(TypedDict, total=False):
-    """The keyword arguments of a client that have nothing to do with types."""
+    """What both clients take."""
 
     auth_key: str | None
     timeout: float | None

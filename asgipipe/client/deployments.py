@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, Unpack, overload
 
-from asgipipe.client.base import Options
 from asgipipe.client.handle import url_of
 from asgipipe.client.listing import items
 from asgipipe.client.models import JSONObject
-from asgipipe.client.sync import DeploymentClient
+from asgipipe.client.sync import ClientOptions, DeploymentClient
 from asgipipe.deployers.credentials import Credentials
 from asgipipe.deployers.deployments import Deployed, Deployments
 from asgipipe.deployers.records import DeploymentRecord, HistoryEntry
@@ -96,28 +95,28 @@ class RegisteredDeployments:
         return found if record.key_digests else None
 
     @overload
-    def connect(self, name: str, **options: Unpack[Options]) -> DeploymentClient[JSONObject]: ...
+    def connect(self, name: str, **options: Unpack[ClientOptions]) -> DeploymentClient[JSONObject]: ...
     @overload
     def connect(
-        self, name: str, *, pipeline: Pipeline[..., Any], **options: Unpack[Options]
+        self, name: str, *, pipeline: Pipeline[..., Any], **options: Unpack[ClientOptions]
     ) -> DeploymentClient[Any]: ...
     @overload
-    def connect(self, name: str, *, output_type: type[T], **options: Unpack[Options]) -> DeploymentClient[T]: ...
+    def connect(self, name: str, *, output_type: type[T], **options: Unpack[ClientOptions]) -> DeploymentClient[T]: ...
     def connect(
         self,
         name: str,
         *,
         pipeline: Pipeline[..., Any] | None = None,
         output_type: type[Any] | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[ClientOptions],
     ) -> DeploymentClient[Any]:
         """Return a client of the service, with the key that is kept for this user unless `auth_key` is given."""
-        given: Options = {"auth_key": self.key(name), **options} if "auth_key" not in options else options
+        given: ClientOptions = {"auth_key": self.key(name), **options} if "auth_key" not in options else options
         url = url_of(self.get(name))
         if pipeline is not None:
             return DeploymentClient(url, pipeline=pipeline, **given)
         return DeploymentClient(url, **given) if output_type is None else _typed(url, output_type, given)
 
 
-def _typed(url: str, output_type: type[T], options: Options) -> DeploymentClient[T]:
+def _typed(url: str, output_type: type[T], options: ClientOptions) -> DeploymentClient[T]:
     return DeploymentClient(url, output_type=output_type, **options)

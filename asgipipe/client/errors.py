@@ -159,7 +159,8 @@ class InvocationCanceledError(InvocationError):
 
 
 def _told(invocation: "Invocation[Any]") -> str:
-    return f"ran {invocation.metadata.run_name} ({invocation.metadata.run_id}), which failed: {invocation.error}"
+    name, run_id = _line(invocation.metadata.run_name), _line(invocation.run_id)
+    return f"ran {name} ({run_id}), which failed: {_line(str(invocation.error))}"
 
 
 def _rebuilt(

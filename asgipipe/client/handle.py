@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
-from asgipipe.client.base import Options
-from asgipipe.client.sync import DeploymentClient
+from asgipipe.client.sync import ClientOptions, DeploymentClient
 from asgipipe.deployers.credentials import Credentials
 from asgipipe.deployers.deployments import Deployments, Keys
 from asgipipe.deployers.records import DeploymentRecord, Snapshot
@@ -30,9 +29,9 @@ class DeploymentHandle:
     def url(self) -> str:
         return url_of(self.record)
 
-    def connect(self, **options: Unpack[Options]) -> DeploymentClient[Any]:
+    def connect(self, **options: Unpack[ClientOptions]) -> DeploymentClient[Any]:
         """Return a client of it, whose values are what the pipeline returns if it was deployed as an object."""
-        given: Options = {"auth_key": self.auth_key, **options}
+        given: ClientOptions = {"auth_key": self.auth_key, **options}
         if self.pipeline is None:
             return DeploymentClient(self.url, **given)
         return DeploymentClient(self.url, pipeline=self.pipeline, **given)

@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, Unpack, overload
 
 import httpx
 
-from asgipipe.client.base import BaseClient, Options, httpx_timeout
+from asgipipe.client.base import DIRECT, BaseClient, Options, httpx_timeout
 from asgipipe.client.calls import AUTOMATIC, Calls, IdempotencyKey, Parameters
 from asgipipe.client.effects import Effect, Flow, Give, Head, Outcome, Pause, Read, Running, Send, Stream
 from asgipipe.client.effects import T as V
@@ -29,6 +29,12 @@ from asgipipe.client.models import (
 from asgipipe.jobs.states import JobState
 from asgipipe.pipelines.pipeline import Pipeline
 from asgipipe.settings import CaptureLike
+
+
+class ClientOptions(Options, total=False):
+    """The keyword arguments of the client that have nothing to do with types."""
+
+    http: httpx.Client | None
 
 
 class _Wire:
@@ -87,7 +93,7 @@ class Driver:
     def _values(self, running: Running[V]) -> Generator[V, None, None]:
         with self._making:
             if self._http is None:
-                self._http = httpx.Client()
+                self._http = httpx.Client(mounts=DIRECT)
         with closing(running), closing(_Wire(self._http)) as wire:
             while (effect := running.step()) is not None:
                 if isinstance(effect, Give):
@@ -107,21 +113,16 @@ class DeploymentClient(BaseClient[T]):
     __doc__ = BaseClient.__doc__
 
     @overload
-    def __init__(
-        self: "DeploymentClient[JSONObject]", url: str, *, http: httpx.Client | None = None, **options: Unpack[Options]
-    ) -> None: ...
+    def __init__(self: "DeploymentClient[JSONObject]", url: str, **options: Unpack[ClientOptions]) -> None: ...
     @overload
-    def __init__(
-        self, url: str, *, output_type: type[T], http: httpx.Client | None = None, **options: Unpack[Options]
-    ) -> None: ...
+    def __init__(self, url: str, *, output_type: type[T], **options: Unpack[ClientOptions]) -> None: ...
     @overload
     def __init__(
         self,
         url: str,
         *,
         pipeline: Pipeline[..., Coroutine[Any, Any, T]],
-        http: httpx.Client | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[ClientOptions],
     ) -> None: ...
     @overload
     def __init__(
@@ -129,8 +130,7 @@ class DeploymentClient(BaseClient[T]):
         url: str,
         *,
         pipeline: Pipeline[..., Iterator[str] | AsyncIterator[str]],
-        http: httpx.Client | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[ClientOptions],
     ) -> None: ...
     @overload
     def __init__(
@@ -138,13 +138,10 @@ class DeploymentClient(BaseClient[T]):
         url: str,
         *,
         pipeline: Pipeline[..., Iterator[V] | AsyncIterator[V]],
-        http: httpx.Client | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[ClientOptions],
     ) -> None: ...
     @overload
-    def __init__(
-        self, url: str, *, pipeline: Pipeline[..., T], http: httpx.Client | None = None, **options: Unpack[Options]
-    ) -> None: ...
+    def __init__(self, url: str, *, pipeline: Pipeline[..., T], **options: Unpack[ClientOptions]) -> None: ...
     def __init__(
         self,
         url: str,

@@ -17,7 +17,7 @@ from asgipipe.deployers.deployer import BaseDeployer, Report
 from asgipipe.deployers.flavors import make_deployer
 from asgipipe.deployers.records import DeployerRecord, DeploymentRecord, JSONObject, Snapshot, Status, Workload
 from asgipipe.deployers.registry import Registry
-from asgipipe.deployers.rollout import ALIVE, SERVED, Rollout
+from asgipipe.deployers.rollout import ALIVE, SERVED, Rollout, known_instances
 from asgipipe.deployers.state import READY_PATH, State, state_of
 from asgipipe.errors import DeploymentError, UserError
 from asgipipe.identifiers import derived
@@ -282,7 +282,7 @@ class Deployments:
         work.save(replace(work.record, wanted=Status.ABSENT))
         own = self.deployer_of(work.record)
         self._report("waiting until it has finished what it has begun")
-        for instance in own.instances(work.record.id):
+        for instance in known_instances(work.record, own):
             own.stop(instance, grace=grace)
         work.save(replace(work.record, incoming=None))
 

@@ -41,6 +41,17 @@ class RolloutError(DeploymentError):
         super().__init__("\n".join(lines))
 
 
+def known_instances(record: DeploymentRecord, deployer: BaseDeployer) -> list[Instance]:
+    """Return what the registry knows of and what the deployer finds, oldest first.
+
+    Either may know of more: the deployer of what a killed command started, the registry of what was started with other
+    settings of the deployer, or from another folder.
+    """
+    recorded = [each for each in (record.instance, record.incoming) if each is not None]
+    found = {instance.revision: instance for instance in [*recorded, *deployer.instances(record.id)]}
+    return [found[revision] for revision in sorted(found)]
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """What one command that has claimed a deployment does to its instances.
@@ -58,7 +69,7 @@ class Rollout:
     def clean_up(self, record: DeploymentRecord) -> DeploymentRecord:
         """End what a command that was killed has left behind, and remove what ended before the last rollout."""
         current = record.instance
-        for instance in self.deployer.instances(record.id):
+        for instance in known_instances(record, self.deployer):
             if current is None or instance.revision > current.revision:
                 self.deployer.abandon(instance, back_to=current)
             elif instance.revision < current.revision:

@@ -108,6 +108,16 @@ def test_an_answer_that_does_not_end(invoke: Invoke) -> None:
 
 
 @both
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_proxy_stands_before_this_machine(invoke: Invoke, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment of this machine is called without the proxy of the environment, which would see the key."""
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with scripted(DONE) as server:
+        assert invoke(server.url.replace("127.0.0.1", host), retries=0).outputs == {"a": 1}
+
+
+@both
 def test_nobody_there(invoke: Invoke) -> None:
     """Where nobody listens, the error names the address and the reason."""
     with pytest.raises(UnreachableError, match=r"http://127.0.0.1:9/invoke cannot be reached: "):

@@ -18,6 +18,7 @@ from asgipipe.servers import banner
 from asgipipe.servers.application import Plan
 from asgipipe.servers.banner import example
 from asgipipe.servers.options import ServerOptions
+from asgipipe.settings import PipelineSection
 
 ORIGIN = "http://127.0.0.1:8000"
 
@@ -60,7 +61,15 @@ def many(
 def plan_of(function: object, url_name: str = "", keys: tuple[str, ...] = (), **settings: object) -> Plan:
     pipeline = as_pipeline(function)
     loaded = LoadedTarget(pipeline, pipeline.name, Path.cwd(), "here")
-    return Plan(loaded, pipeline.name, url_name, (), DeploymentSettings.model_validate(settings), keys)
+    return Plan(
+        loaded,
+        pipeline.name,
+        url_name,
+        layers=(),
+        section=PipelineSection(),
+        settings=DeploymentSettings.model_validate(settings),
+        auth_keys=keys,
+    )
 
 
 def hello(name: str) -> str:
