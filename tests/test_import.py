@@ -7,6 +7,7 @@ PACKAGES = {
     "django",
     "fastapi",
     "flask",
+    "httpx",
     "importlib.metadata",
     "prometheus_client",
     "quart",
@@ -16,6 +17,8 @@ PACKAGES = {
 }
 PARTS = {
     "asgipipe.cli",
+    "asgipipe.client",
+    "asgipipe.deployers",
     "asgipipe.http",
     "asgipipe.pipelines.contract",
     "asgipipe.pipelines.flow",

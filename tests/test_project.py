@@ -72,8 +72,9 @@ NEEDS = {
 
 FOREIGN = {
     "a folder of somebody's machine": re.compile(r"(?<![\w.])/(?:(?:home|Users)/\w+/|root/\.|work/(?:main|shared))"),
-    "a package registry": re.compile(
-        r"files\.pythonhosted\.org|pypi\.org/simple|(?:extra-)?index-url|PIP_INDEX_URL|PIP_PROXY"
+    "a package registry": re.compile(  # but for those that exist nowhere (RFC 2606)
+        r"^(?!.*\.example\b).*?(?:files\.pythonhosted\.org|pypi\.org/simple|index-url[ =]|PIP_PROXY|"
+        r"(?:PIP|UV)_\w*INDEX\w*[=:]\s*\S*//)"
     ),
     "a secret": re.compile(
         r"-----BEGIN [A-Z ]*PRIVATE KEY|\b(?:gh[pousr]_|github_pat_|sk-|pypi-)\w{20}|\bAKIA[0-9A-Z]{16}|\bxox[abp]-"

@@ -14,7 +14,7 @@ from asgipipe.deployers.deployer import Report
 from asgipipe.deployers.image import ImageSettings, Recipe, image_context
 from asgipipe.deployers.records import Workload
 from asgipipe.errors import DeploymentError
-from asgipipe_docker.names import image_name, own_labels
+from asgipipe_docker.names import DEPLOYMENT, image_name
 from asgipipe_docker.settings import DockerDeployerSettings
 
 _STEP = re.compile(r"(?:Step|STEP) (\d+)/(\d+)\s?: ?(.*)")
@@ -39,7 +39,7 @@ def image_of(client: DockerClient, workload: Workload, settings: DockerDeployerS
             forcerm=True,
             pull=settings.pull == "always",
             buildargs=_build_args(settings),
-            labels=own_labels(workload),
+            labels={DEPLOYMENT: workload.deployment_id},
             network_mode=settings.build_network,
             timeout=int(settings.build_timeout),
             decode=True,

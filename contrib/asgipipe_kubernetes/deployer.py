@@ -12,10 +12,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
-from lightkube import Client
+import httpx2
+from lightkube import ApiError, Client
 from lightkube.models.authorization_v1 import ResourceAttributes, SelfSubjectAccessReviewSpec
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.authorization_v1 import SelfSubjectAccessReview
+from lightkube.resources.autoscaling_v2 import HorizontalPodAutoscaler
 from lightkube.resources.core_v1 import Pod, Service
 
 from asgipipe.deployers.deployer import BaseDeployer, DeployerSettings, Report
@@ -24,19 +26,25 @@ from asgipipe.errors import DeploymentError
 from asgipipe_kubernetes import images, logs, manifests, objects, reading, rendering, revisions
 from asgipipe_kubernetes.cluster import UnreachableError, connected, kubectl, namespace_of
 from asgipipe_kubernetes.manifests import Manifest, key_of
-from asgipipe_kubernetes.names import DEPLOYMENT, REVISION, revision_name, selector
+from asgipipe_kubernetes.names import DEPLOYMENT, REVISION, selector
 from asgipipe_kubernetes.plan import CLEAN_UP, Plan
+from asgipipe_kubernetes.pod_state import is_ending, is_ready
 from asgipipe_kubernetes.settings import KubernetesDeployerSettings
 from asgipipe_kubernetes.templates import additional
 
 _PAUSE = 0.3
-_FORCED = 2
-"""Seconds that a pod may take to end when it is given none."""
+_SHORTEST = 1
+"""Seconds that a pod is given to end when it is to end at once; 0 would forget it while it runs."""
+_SLACK = 15.0
+"""Seconds that the cluster may take for what it does itself; a node that does not answer takes longer."""
+_ALL = ("get", "list", "create", "patch", "delete")
 _NEEDED = {
-    ("apps", "deployments"): ("get", "patch", "delete"),
-    ("", "services"): ("get", "patch", "delete"),
-    ("", "secrets"): ("get", "list", "create", "patch", "delete"),
-    ("", "configmaps"): ("get", "list", "patch", "delete"),
+    ("apps", "deployments"): _ALL,
+    ("autoscaling", "horizontalpodautoscalers"): _ALL,
+    ("policy", "poddisruptionbudgets"): _ALL,
+    ("", "services"): _ALL,
+    ("", "secrets"): _ALL,
+    ("", "configmaps"): _ALL,
     ("", "pods"): ("list", "delete"),
     ("", "pods/log"): ("get",),
 }
@@ -71,54 +79,39 @@ class KubernetesDeployer(BaseDeployer):
 
         Raises DeploymentError.
         """
-        return rendering.documents(self._wanted(workload)[1], with_secrets=with_secrets)
+        plan = self._plan(workload)
+        wanted = _objects(replace(plan, image=images.image_of(workload, self._settings)))
+        return rendering.documents(wanted, with_secrets=with_secrets)
 
     # Start
 
     def start(self, workload: Workload, *, replaces: Instance | None, report: Report) -> Instance:
         with connected(self._settings) as client:
-            plan, _ = self._wanted(workload)
+            plan = self._plan(workload)
             instance = _instance(plan)
             if _applied(_deployment(client, instance)) == workload.revision:
                 return instance
             plan = replace(plan, image=images.push(workload, self._settings, report))
+            wanted = _objects(plan)
             if not plan.has_shared_store:
                 report("jobs and recorded runs end with their pod: store_url names no PostgreSQL database")
             report("applying the objects")
-            self._apply(client, instance, self._objects(plan))
+            self._apply(client, instance, wanted)
             return instance
 
-    def _wanted(self, workload: Workload) -> tuple[Plan, list[Manifest]]:
-        namespace = namespace_of(self._settings)
-        plan = Plan(workload, self._settings, "", namespace)
+    def _plan(self, workload: Workload) -> Plan:
+        plan = Plan(workload, self._settings, "", namespace_of(self._settings))
         plan.check()
-        plan = replace(plan, image=images.image_of(workload, self._settings))
-        return plan, self._objects(plan)
-
-    def _objects(self, plan: Plan) -> list[Manifest]:
-        """Return all objects of a revision, its record first: by it, all others are found if this is cut short."""
-        found = manifests.built_in(plan)
-        for manifest in found:
-            manifest.setdefault("metadata", {})
-        own = [*additional(plan), *found]
-        return [manifests.record(plan, own), *own]
+        return plan
 
     def _apply(self, client: Client, instance: Instance, wanted: Sequence[Manifest]) -> None:
-        scaled = self._drop_autoscaler(client, instance, wanted)
+        scaled = False
+        if not any(each["kind"] == HorizontalPodAutoscaler.__name__ for each in wanted):
+            # Before the number of pods is said, which is that of the autoscaler until then.
+            labels, namespace = _labels(instance), _namespace(instance)
+            scaled = objects.delete_labelled(client, HorizontalPodAutoscaler, labels, namespace) > 0
         deployment_id = str(instance.handle["deployment"])
         objects.apply(client, wanted, deployment_id=deployment_id, force=self._settings.force_conflicts or scaled)
-
-    def _drop_autoscaler(self, client: Client, instance: Instance, wanted: Sequence[Manifest]) -> bool:
-        """Delete one that is no longer wanted, before the number of pods is said; say whether there was one."""
-        if any(each["kind"] == "HorizontalPodAutoscaler" for each in wanted):
-            return False
-        found = [
-            objects.name_of(each)
-            for each in objects.listed(client, objects.SHARED[0], _labels(instance), _namespace(instance))
-        ]
-        for name in found:
-            objects.delete(client, objects.SHARED[0], name, _namespace(instance))
-        return bool(found)
 
     # Look
 
@@ -134,7 +127,7 @@ class KubernetesDeployer(BaseDeployer):
         pods = _pods(client, instance)
         if deployment is not None and _applied(deployment) == instance.revision:
             return reading.condition_of(client, reading.Rollout(deployment, pods))
-        if any(map(reading.is_ready, pods)):
+        if any(map(is_ready, pods)):
             return Condition(Status.RUNNING, "another revision is taking its place")
         recorded = revisions.revision(client, instance)
         if recorded is not None and recorded.end is not None and recorded.end.condition is not None:
@@ -191,57 +184,63 @@ class KubernetesDeployer(BaseDeployer):
         with connected(self._settings) as client:
             if _applied(_deployment(client, instance)) == instance.revision:
                 self._keep_end(client, instance)
-                for resource in objects.SHARED:
-                    if resource is not Service:
-                        objects.delete(client, resource, str(instance.handle["name"]), _namespace(instance))
+                for resource in objects.SCALED:
+                    objects.delete_labelled(client, resource, _labels(instance), _namespace(instance))
             self._end_pods(client, instance, grace)
 
     def _keep_end(self, client: Client, instance: Instance) -> None:
         """Keep the end of the log with the record, and why it failed if it did: with the pods, both are gone."""
-        condition = self._condition(client, instance)
-        lines = tuple(logs.all_lines(client, _pods(client, instance), revisions.MOST_LINES))
-        failed = condition.reason if condition.status is Status.ERROR else None
-        if revisions.revision(client, instance) is not None:
+        if revisions.revision(client, instance) is None:
+            return
+        with suppress(ApiError, httpx2.HTTPError):  # what cannot be read is not kept; it is ended all the same
+            condition = self._condition(client, instance)
+            lines = tuple(logs.all_lines(client, _pods(client, instance), revisions.MOST_LINES))
+            failed = condition.reason if condition.status is Status.ERROR else None
             revisions.record_end(client, instance, revisions.End(failed, lines))
 
     def _end_pods(self, client: Client, instance: Instance, grace: float) -> None:
-        """Wait until the pods have ended, which were given their own time for it: no more than `grace` if it is less."""
-        began = time.monotonic()
-        patience = self._settings.pre_stop + grace + CLEAN_UP
-        while pods := _pods(client, instance):
-            waited = time.monotonic() - began
-            if waited > patience + _FORCED:
-                return  # its node does not answer: the cluster ends it when it does
-            left = patience - waited if grace else 0.0
+        """Wait until the pods have ended; one that may take longer to is given less time."""
+        patience = self._settings.pre_stop + grace + CLEAN_UP if grace else _SHORTEST
+        deadline = time.monotonic() + patience + _SLACK
+        told: set[str] = set()
+        while (pods := _pods(client, instance)) and time.monotonic() < deadline:
             for pod in pods:
-                if _time_left(pod) > left:
-                    objects.delete(client, Pod, objects.name_of(pod), _namespace(instance), grace=math.ceil(left))
+                name, given = objects.name_of(pod), _grace_of(pod)
+                if name not in told and (given is None or given > patience):
+                    told.add(name)
+                    objects.delete(client, Pod, name, _namespace(instance), grace=math.ceil(patience))
             time.sleep(_PAUSE)
 
     def retire(self, instance: Instance, *, by: Instance, grace: float) -> None:
-        """Its pods have ended or are ending; what its revision had besides, and the new one has not, is deleted."""
+        """Its pods are ending; what its revision had besides, and the new one has not, is deleted."""
         with connected(self._settings) as client:
             self._prune(client, instance, by)
-            self._end_pods(client, instance, max(grace, 0.1))
+            self._end_pods(client, instance, max(grace, _PAUSE))
 
     def abandon(self, instance: Instance, *, back_to: Instance | None) -> None:
         if back_to is None:
             self.stop(instance, grace=0.0)
             return
         with connected(self._settings) as client:
-            applied = _applied(_deployment(client, instance))
-            before = revisions.revision(client, back_to)
-            if applied != back_to.revision:
-                if before is None:
-                    raise DeploymentError(
-                        f"the record of revision {back_to.revision} is gone from the cluster, which cannot be gone back "
-                        "to: deploy it anew"
-                    )
-                if applied == instance.revision:
-                    self._keep_end(client, instance)
+            applied, before = _applied(_deployment(client, instance)), revisions.revision(client, back_to)
+            if applied == instance.revision:
+                self._keep_end(client, instance)
+            if before is not None:
                 self._apply(client, back_to, before.manifests)
+            elif applied != back_to.revision:
+                raise DeploymentError(
+                    f"revision {back_to.revision} cannot be gone back to, since its record is gone from the cluster: "
+                    "deploy it anew"
+                )
             self._prune(client, instance, back_to)
             self._end_pods(client, instance, 0.0)
+            self._settle(client, back_to)
+
+    def _settle(self, client: Client, instance: Instance) -> None:
+        """Wait until the cluster says of what it has gone back to that it serves, as it does all the time."""
+        deadline = time.monotonic() + _SLACK
+        while self._condition(client, instance).status is Status.PENDING and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
 
     def _prune(self, client: Client, instance: Instance, kept: Instance) -> None:
         """Delete the objects of one revision that another one has not."""
@@ -257,17 +256,21 @@ class KubernetesDeployer(BaseDeployer):
         with connected(self._settings) as client:
             labels = {**_labels(instance), REVISION: str(instance.revision)}
             for resource in objects.OF_REVISIONS:
-                for found in objects.listed(client, resource, labels, _namespace(instance)):
-                    objects.delete(client, resource, objects.name_of(found), _namespace(instance))
+                objects.delete_labelled(client, resource, labels, _namespace(instance))
 
     def remove(self, deployment_id: str) -> None:
         with connected(self._settings) as client:
             for recorded in revisions.revisions(client, deployment_id):
                 for manifest in recorded.manifests:
                     objects.delete_manifest(client, manifest, deployment_id)
-            for resource in (*objects.SHARED, *objects.OF_REVISIONS):
-                for found in objects.listed(client, resource, selector(deployment_id), None):
-                    objects.delete(client, resource, objects.name_of(found), None)
+            for resource in (*objects.SCALED, Service, *objects.OF_REVISIONS):
+                objects.delete_labelled(client, resource, selector(deployment_id), None)
+
+
+def _objects(plan: Plan) -> list[Manifest]:
+    """Return all objects of a revision, its record first: by it, all others are found if this is cut short."""
+    own = [*additional(plan), *manifests.built_in(plan)]
+    return [manifests.record(plan, own), *own]
 
 
 def _instance(plan: Plan) -> Instance:
@@ -304,12 +307,10 @@ def _pods(client: Client, instance: Instance) -> list[Pod]:
     return sorted(found, key=objects.name_of)
 
 
-def _time_left(pod: Pod) -> float:
-    """Return the seconds until a pod is killed; without end for one that was not told to end."""
+def _grace_of(pod: Pod) -> int | None:
+    """Return the seconds that a pod was given to end; None for one that was not told to."""
     assert pod.metadata is not None
-    if pod.metadata.deletionTimestamp is None:
-        return math.inf
-    return pod.metadata.deletionTimestamp.timestamp() - time.time()
+    return pod.metadata.deletionGracePeriodSeconds if is_ending(pod) else None
 
 
 def _may(client: Client, verb: str, group: str, resource: str) -> bool:
@@ -333,6 +334,3 @@ def _at_host(url: str, host: str) -> str:
     place, slash, path = rest.partition("/")
     port = place.rpartition(":")[2]
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{slash}{path}"
-
-
-__all__ = ["KubernetesDeployer", "revision_name"]

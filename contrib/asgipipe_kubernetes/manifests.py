@@ -53,9 +53,9 @@ def built_in(plan: Plan) -> list[Manifest]:
     found: list[_Object] = [environment(plan), settings_file(plan), service(plan)]
     if plan.settings.fewest > 1:
         found.append(disruption_budget(plan))
-    found.append(deployment(plan))
     if plan.settings.autoscaling is not None:
         found.append(autoscaler(plan))
+    found.append(deployment(plan))  # the last: whoever finds it applied need not look for the others
     return [each.to_dict() for each in found]
 
 

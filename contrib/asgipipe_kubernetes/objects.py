@@ -7,7 +7,7 @@ from lightkube import ApiError, Client
 from lightkube.core.resource import NamespacedResource
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.autoscaling_v2 import HorizontalPodAutoscaler
-from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
+from lightkube.resources.core_v1 import ConfigMap, Secret
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 from lightkube.types import CascadeType, PatchType
 
@@ -19,9 +19,10 @@ from asgipipe_kubernetes.names import DEPLOYMENT
 
 T = TypeVar("T", bound=NamespacedResource)
 
-SHARED = (HorizontalPodAutoscaler, Deployment, Service, PodDisruptionBudget)
+SCALED = (HorizontalPodAutoscaler, Deployment, PodDisruptionBudget)
+"""Kinds that make pods, or say how many there are."""
 OF_REVISIONS = (ConfigMap, Secret)
-"""The kinds that the deployer itself makes, in the order in which they are deleted."""
+"""Kinds that the deployer makes for each revision."""
 
 _AT_ONCE = 200
 """Objects that are listed with one request."""
@@ -69,6 +70,16 @@ def delete(
             raise
 
 
+def delete_labelled(
+    client: Client, resource: type[NamespacedResource], labels: dict[str, str], namespace: str | None
+) -> int:
+    """Delete the objects with some labels; return how many there were."""
+    found = list(listed(client, resource, labels, namespace))
+    for each in found:
+        delete(client, resource, name_of(each), namespace)
+    return len(found)
+
+
 def delete_manifest(client: Client, manifest: Manifest, deployment_id: str) -> None:
     """Delete the object that a manifest tells of, if it is there and belongs to the deployment."""
     _, _, name, namespace = key_of(manifest)
@@ -95,9 +106,8 @@ def annotations_of(found: object) -> dict[str, str]:
     return dict(getattr(metadata, "annotations", None) or {})
 
 
-def name_of(found: Deployment | Pod | Secret | ConfigMap | Service) -> str:
-    assert found.metadata is not None
-    return found.metadata.name or ""
+def name_of(found: object) -> str:
+    return str(getattr(getattr(found, "metadata", None), "name", None) or "")
 
 
 def _owner(found: object) -> str | None:

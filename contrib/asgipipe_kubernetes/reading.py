@@ -27,12 +27,13 @@ class Rollout:
 
     @property
     def wanted(self) -> int:
-        spec = self.deployment.spec
-        return 1 if spec is None or spec.replicas is None else spec.replicas
+        replicas = self.deployment.spec.replicas
+        return 1 if replicas is None else replicas
 
     @property
     def status(self) -> DeploymentStatus:
-        return self.deployment.status or DeploymentStatus()
+        status = self.deployment.status
+        return DeploymentStatus() if status is None else status
 
     @property
     def is_seen(self) -> bool:

@@ -15,8 +15,10 @@ from asgipipe_kubernetes.objects import annotations_of, find, labels_of, listed
 
 _END = "end"
 """The member of a record with how the revision was when it was ended, in JSON."""
-_MOST_LINES, _MOST_BYTES = 1000, 256 * 1024
-"""Of the log of a revision that was ended."""
+
+MOST_LINES = 1000
+"""Lines that are kept of the log of a revision that was ended."""
+_MOST_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def record_end(client: Client, found: Instance, end: End) -> None:
 def _bounded(lines: tuple[str, ...]) -> tuple[str, ...]:
     kept: list[str] = []
     size = 0
-    for line in reversed(lines[-_MOST_LINES:]):
+    for line in reversed(lines[-MOST_LINES:]):
         size += len(line.encode()) + 1
         if size > _MOST_BYTES:
             break

@@ -54,7 +54,7 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     [
         ({"ASGIPIPE_CONFIG_DIR": "/cfg"}, "/cfg/credentials.json"),
         ({"XDG_CONFIG_HOME": "/xdg"}, "/xdg/asgipipe/credentials.json"),
-        ({}, "/home/ada/.config/asgipipe/credentials.json"),
+        ({}, "/homes/ada/.config/asgipipe/credentials.json"),
     ],
 )
 @pytest.mark.skipif("sys.platform in ('win32', 'darwin')", reason="the places are those of Linux")
@@ -62,7 +62,7 @@ def test_the_usual_folder(variables: dict[str, str], place: str, monkeypatch: py
     """It is the one for settings of the user, as the system has it, or the one that a variable names."""
     for name in ("ASGIPIPE_CONFIG_DIR", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("HOME", "/homes/ada")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert str(Credentials().place) == place

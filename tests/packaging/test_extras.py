@@ -34,7 +34,7 @@ def test_a_missing_extra_is_named(option: str, name: str, tmp_path: Path) -> Non
     (tmp_path / "agent.py").write_text("def agent() -> str:\n    return ''\n", encoding="utf-8")
     program = f"import sys; sys.modules[{name!r}] = None; from asgipipe.cli.main import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", program, "serve", "agent.py", option, name],
+        [sys.executable, "-c", program, "serve", "agent.py", "--port", "0", option, name],
         cwd=tmp_path,
         capture_output=True,
         text=True,
