@@ -56,7 +56,7 @@ def list_flavors(*, as_json: bool) -> None:
 @of_registry
 def register(desk: Desk, /, *, name: str, flavor: str, given: tuple[str, ...], no_check: bool) -> None:
     """Register a deployer: a flavor and its settings, under a name."""
-    record = DeployerRecord(name, flavor, _checked(flavor, _values(given)), identity.actor(), time())
+    record = DeployerRecord(name, flavor, _checked(flavor, field_values(given)), identity.actor(), time())
     if not no_check:
         make_deployer(record).check()
     desk.registry.add_deployer(record)
@@ -70,7 +70,7 @@ def register(desk: Desk, /, *, name: str, flavor: str, given: tuple[str, ...], n
 def update(desk: Desk, /, *, name: str, given: tuple[str, ...]) -> None:
     """Change settings of a deployer; deployments take them when they are provisioned next."""
     known = desk.registry.deployer(name)
-    settings = _checked(known.flavor, {**known.settings, **_values(given)})
+    settings = _checked(known.flavor, {**known.settings, **field_values(given)})
     desk.registry.update_deployer(DeployerRecord(known.name, known.flavor, settings, identity.actor(), time()))
     click.echo(f"{name} is updated")
 
@@ -146,7 +146,8 @@ def _fields(flavor: str) -> dict[str, dict[str, object]] | str:
     }
 
 
-def _values(given: Sequence[str]) -> dict[str, object]:
+def field_values(given: Sequence[str]) -> dict[str, object]:
+    """Return the fields of `FIELD=VALUE`; a value that is no JSON is text."""
     found: dict[str, object] = {}
     for each in given:
         name, equals, text = each.partition("=")

@@ -112,18 +112,20 @@ def settle(outcomes: Iterable[Outcome]) -> None:
 class Inbox:
     """The queue of operations; `take` gives them out in groups of `most`, in the order in which they came.
 
-    A group of operations none of which is urgent is waited for `gather` seconds, so that more join it.
+    A group of operations none of which is urgent is waited for `gather` seconds, so that more join it. `taken` counts
+    the groups that were given out, and `idle` the threads that wait for one.
     """
 
     def __init__(self, *, most: int, bound: int, gather: float) -> None:
         self.closed = False
+        self.taken = 0
+        self.idle = 0
         self._most = most
         self._bound = bound
         self._gather = gather
         self._tickets: deque[Ticket[object]] = deque()
         self._condition = threading.Condition(threading.Lock())
         self._urgent = False
-        self._idle = 0
 
     def put(self, ticket: Ticket[T], *, urgent: bool) -> None:
         """Queue an operation; raises UnavailableError when too many wait, or the inbox is closed."""
@@ -135,7 +137,7 @@ class Inbox:
             self._tickets.append(ticket)  # type: ignore[arg-type]  # a Ticket[T] is read as a Ticket[object] from here on
             # A thread that gathers is woken by what is urgent alone: being woken for each operation costs more than
             # doing it.
-            wake = self._idle and (urgent or len(self._tickets) == 1)
+            wake = self.idle and (urgent or len(self._tickets) == 1)
             self._urgent = self._urgent or urgent
             if wake:
                 self._condition.notify()
@@ -147,6 +149,7 @@ class Inbox:
             count = min(self._most, len(self._tickets))
             group = [self._tickets.popleft() for _ in range(count)]
             self._urgent = self._urgent and bool(self._tickets)
+            self.taken += 1
         return group
 
     def close(self) -> None:
@@ -156,12 +159,12 @@ class Inbox:
             self._condition.notify_all()
 
     def _wait(self) -> None:
-        self._idle += 1
+        self.idle += 1
         while not self._tickets and not self.closed:
             self._condition.wait()
         if self._gather and not self._urgent:
             self._linger(time.monotonic() + self._gather)
-        self._idle -= 1
+        self.idle -= 1
 
     def _linger(self, deadline: float) -> None:
         while not self._urgent and not self.closed and len(self._tickets) < self._most:

@@ -18,6 +18,7 @@ from asgipipe.jobs.jobs import Submission
 from asgipipe.jobs.records import TERMINAL_EVENTS, Job
 from asgipipe.jobs.states import JobState
 from asgipipe.runners.deployment import Deployment
+from asgipipe.testing.client import soon
 
 Settings = Mapping[str, object]
 
@@ -127,7 +128,7 @@ class JobQueueConformance:
                 for label in "abc":
                     job = await end_of(deployment, await submit(deployment, label))
                     assert (job.state, job.attempt, job.losses) == (JobState.COMPLETED, 1, 0)
-                    assert lateness(job) < SOON
+                    assert lateness(job) < soon(SOON)
             assert stage.begun == ["a", "b", "c"]
 
         play(scenario())
@@ -179,7 +180,7 @@ class JobQueueConformance:
                 delayed = await submit(deployment, "delayed", delay=0.6, priority=10)
                 await end_of(deployment, await submit(deployment, "other"))
                 assert stage.begun == ["other"]
-                assert 0 <= lateness(await end_of(deployment, delayed)) < SOON
+                assert 0 <= lateness(await end_of(deployment, delayed)) < soon(SOON)
 
         play(scenario())
 
@@ -225,7 +226,7 @@ class JobQueueConformance:
                 async with working(back, settings):
                     assert (await end_of(replica, waiting)).state is JobState.COMPLETED
                     for label in "abc":
-                        assert lateness(await end_of(replica, await submit(replica, label))) < SOON
+                        assert lateness(await end_of(replica, await submit(replica, label))) < soon(SOON)
             assert (front.begun, back.begun) == ([], ["waiting", "a", "b", "c"])
 
         play(scenario())

@@ -30,7 +30,8 @@ from asgipipe_docker.names import (
 from asgipipe_docker.settings import DockerDeployerSettings
 
 KEEPER_FOLDER = "/run/keeper"
-READY = f"{KEEPER_FOLDER}/ready"
+READY, KEEPER = f"{KEEPER_FOLDER}/ready", f"{KEEPER_FOLDER}/pid"
+"""Files of the keeper: one while its server serves, and one since it was started."""
 ALIVE = frozenset({"created", "running", "restarting", "paused"})
 
 _SECOND = 1_000_000_000

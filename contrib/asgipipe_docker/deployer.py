@@ -8,7 +8,6 @@ keeper of the new one takes it over from the keeper before. With any other, neit
 a third container holds the port and gives its listener to both. In each case it goes through a volume they share.
 """
 
-import math
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -128,11 +127,11 @@ class DockerDeployer(BaseDeployer):
             return Condition(Status.ABSENT, f"there is no container {_name(instance)}")
         try:
             condition = reading.condition_of(container, self._settings.start_timeout, _running_for(container))
+            listener = Address.of(instance).listener
+            if condition.status is Status.RUNNING and listener is not None:
+                return _held(client, container, listener) or condition
         except APIError as error:  # it ended while it was looked at
             return Condition(Status.PENDING, explanation(error))
-        listener = Address.of(instance).listener
-        if condition.status is Status.RUNNING and listener is not None:
-            return _held(client, container, listener) or condition
         return condition
 
     def instances(self, deployment_id: str) -> list[Instance]:
@@ -212,7 +211,7 @@ def _held(client: DockerClient, container: Container, listener: str) -> Conditio
     holder = containers.find(client, listener)
     if holder is None or holder.status != "running":
         return Condition(Status.ERROR, f"the container {listener}, which holds its address, does not run")
-    if _started_at(holder) > _started_at(container):
+    if not reading.has_listener_of(container, containers.listener_socket(listener)):
         return Condition(
             Status.ERROR,
             f"the container {listener}, which holds its address, was started anew: docker restart {container.name}",
@@ -243,9 +242,6 @@ def _ends_within(container: Container, seconds: float) -> bool:
 
 
 def _running_for(container: Container) -> float:
-    return math.inf if container.status != "running" else time.time() - _started_at(container)
-
-
-def _started_at(container: Container) -> float:
     # With nanoseconds, which Python has none of: 2026-11-21T06:37:24.432155212Z
-    return datetime.fromisoformat(f"{container.attrs['State']['StartedAt'][:19]}+00:00").timestamp()
+    started = datetime.fromisoformat(f"{container.attrs['State']['StartedAt'][:19]}+00:00")
+    return time.time() - started.timestamp()

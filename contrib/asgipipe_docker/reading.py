@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from docker.models.containers import Container
 
 from asgipipe.deployers.records import Condition, Status
-from asgipipe_docker.containers import READY
+from asgipipe_docker.containers import KEEPER, READY
 
 _PATIENCE, _PAUSE = 5.0, 0.02
 """Seconds that looking for a file may take, and between two looks at whether it has been looked for."""
@@ -34,10 +34,20 @@ def condition_of(container: Container, start_timeout: float, running_for: float)
 
 def has_started_up(container: Container) -> bool:
     """Say whether the server in it has said that all its workers serve."""
+    return _holds(container, "-e", READY)
+
+
+def has_listener_of(container: Container, socket: str) -> bool:
+    """Say whether its keeper was started after the listener was offered at `socket`, and so has that one."""
+    return _holds(container, KEEPER, "-nt", socket)
+
+
+def _holds(container: Container, *condition: str) -> bool:
+    """Run the command `test` in it."""
     assert container.client is not None
     api, deadline = container.client.api, time.monotonic() + _PATIENCE
     # Detached, and asked about: of a command that is attached and fails to start, the SDK closes no connection.
-    command = api.exec_create(container.id, ["test", "-e", READY])["Id"]
+    command = api.exec_create(container.id, ["test", *condition])["Id"]
     api.exec_start(command, detach=True)
     while (found := api.exec_inspect(command))["Running"] and time.monotonic() < deadline:
         time.sleep(_PAUSE)

@@ -12,10 +12,27 @@ HIDDEN = "<hidden>"
 _ORDER = ("apiVersion", "kind", "metadata")
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as such, and each object in full where it stands twice."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def documents(manifests: Iterable[Manifest], *, with_secrets: bool) -> str:
     """Return the documents in the order in which they are applied, the same bytes for the same objects."""
     shown = [_ordered(each if with_secrets else _hidden(each)) for each in manifests]
-    return yaml.safe_dump_all(shown, sort_keys=False, allow_unicode=True, width=100, explicit_start=True)
+    text: str = yaml.dump_all(
+        shown, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, explicit_start=True
+    )
+    return text
 
 
 def _hidden(manifest: Manifest) -> Manifest:

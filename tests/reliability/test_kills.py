@@ -1,4 +1,4 @@
-"""kill -9 at every named point of a job's life: standalone on both stores, and inside a Django host."""
+"""kill -9 at every named point of a job's life, on both stores, standalone and inside a Django host."""
 
 import signal
 from collections.abc import Mapping
@@ -12,8 +12,7 @@ from tests.reliability.killing import DJANGO, STARLETTE, Follower, Job, Site, St
 
 STEPS = ("first", "second", "third")
 HOSTS = {"starlette": STARLETTE, "django": DJANGO}
-PLACES = [("starlette", "sqlite"), ("starlette", "postgresql"), ("django", "sqlite")]
-"""Hosts and stores: which store it is makes no difference to a host."""
+PLACES = [(host, store) for host in ("starlette", "django") for store in ("sqlite", "postgresql")]
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.parametrize(("site", "job_store"), PLACES, indirect=True)]
 

@@ -127,7 +127,7 @@ def test_a_stream_that_is_not_read_is_dropped(serve: Serve) -> None:
 @needs_peak
 def test_followers_that_are_not_read_are_dropped(serve: Serve) -> None:
     """Row 7: the run that they follow goes on as if they were not there; others go on following it."""
-    with serve("chatty.py:chatty", "--send-timeout", 0.5) as running, ExitStack() as stack:
+    with serve("chatty.py:chatty", "--send-timeout", 2) as running, ExitStack() as stack:
         port = running.port
         read_once(port, {"count": 100})
         peak = Peak(running.process.pid)

@@ -13,6 +13,7 @@ from asgipipe.stores.registry import database
 from asgipipe.tracking.capture import Part
 from asgipipe.tracking.records import Subject
 from asgipipe.tracking.writer import BackgroundWriter
+from tests.conftest import PATIENCE
 from tests.http.wire import until
 from tests.tracking.serving import on_a_loop
 
@@ -114,7 +115,7 @@ async def test_a_full_buffer() -> None:
     room = writer.room()
     assert (writer.waits, room.done()) == (1, False)
     store.let_go.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.wrap_future(room)
     assert not writer.full
     await writer.stop(5)
@@ -146,7 +147,7 @@ async def test_a_store_that_comes_back() -> None:
     await until(lambda: store.attempts >= 2)
     assert not waiter.done()
     store.broken = False
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.wrap_future(waiter)
     assert (await store.count(), writer.lost) == (1, 0)
     await writer.stop(5)
@@ -164,7 +165,7 @@ async def test_a_store_that_stays_away(caplog: pytest.LogCaptureFixture) -> None
     writer.put(part(1, waiter=waiter))
     await until(lambda: store.attempts >= 1)
     now = 11.0
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.wrap_future(waiter)
     for number in range(2, 5):
         writer.put(part(number))
@@ -195,7 +196,7 @@ async def test_a_second_life() -> None:
     writer.start()
     waiter: Future[None] = Future()
     writer.put(part(2, waiter=waiter))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.wrap_future(waiter)
     await writer.stop(5)
     assert await store.count() == 1

@@ -56,8 +56,7 @@ class SQLiteConnection(Connection):
         _open.add(self)
 
     def begin(self) -> None:
-        if _inode(self._path) != self.inode:
-            raise moved()
+        self._check_place()
         deadline = time.monotonic() + self._lock_wait
         while True:
             try:
@@ -96,6 +95,17 @@ class SQLiteConnection(Connection):
         import ctypes
 
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+
+    def version(self) -> int:
+        """Return what differs from one call to the next when another connection has committed; nothing is begun."""
+        self._check_place()
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        assert isinstance(version, int)
+        return version
+
+    def _check_place(self) -> None:
+        if _inode(self._path) != self.inode:
+            raise moved()
 
     def rows(self, sql: str, *parameters: Value) -> list[Row]:
         return self._connection.execute(sql, parameters).fetchall()

@@ -88,7 +88,7 @@ class SQLiteDatabase(LanedDatabase["SQLiteOpened"]):
         # One operation at a time, so that a slow one keeps only one of the threads.
         reader = lane(self._file.reader, name="asgipipe-store-reader", threads=2, most=1, gather=0)
         workers = Workers(self._path.with_name(f"{self._path.name}-workers"))
-        return SQLiteOpened(writer, reader, workers, Watcher(self._file.reader, self._watch_interval))
+        return SQLiteOpened(writer, reader, workers, Watcher(self._file.reader, writer, self._watch_interval))
 
 
 class SQLiteOpened(Opened):

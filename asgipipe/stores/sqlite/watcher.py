@@ -1,4 +1,4 @@
-"""Telling of commits that other connections have made to an SQLite file."""
+"""Telling of commits that others have made to an SQLite file."""
 
 import asyncio
 import logging
@@ -6,20 +6,27 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from asgipipe.stores.lane import Connection
+from asgipipe.stores.database import Transaction
+from asgipipe.stores.inbox import FutureTicket
+from asgipipe.stores.lane import Lane
+from asgipipe.stores.sqlite.connection import SQLiteConnection
 
 logger = logging.getLogger(__name__)
+
+_ANSWER = 0.05
+"""Seconds that the writer has to say what is new to it; if it takes longer, something is taken to be."""
 
 
 class Watcher:
     """One thread, which lives while somebody watches, asks every `interval` seconds whether anything has changed.
 
-    SQLite's `data_version` differs, on one connection, whenever another connection has committed: a look costs a few
-    microseconds, and no disk.
+    A look costs a few microseconds, and no disk. What `writer` commits is passed over: those who watch know of that,
+    and each call would have a busy event loop ask the store for nothing.
     """
 
-    def __init__(self, connect: Callable[[], Connection], interval: float) -> None:
+    def __init__(self, connect: Callable[[], SQLiteConnection], writer: Lane, interval: float) -> None:
         self._connect = connect
+        self._writer = writer
         self._interval = interval
         self._lock = threading.Lock()
         self._watching: dict[object, Callable[[], None]] = {}
@@ -62,26 +69,25 @@ class Watcher:
             self._stop = None
 
     def _work(self, stop: threading.Event, end: "Future[None]") -> None:
-        connection: Connection | None = None
-        seen: object = None
+        others: Others | None = None
+        failing = False
         try:
             while not stop.is_set():
                 try:
-                    connection = connection or self._connect()
-                    version = _version(connection)
+                    others = others or Others(self._connect(), self._writer)
+                    changed, failing = others.have_committed(), False
                 except Exception as error:  # boundary: it goes on looking, whatever the database says
                     logger.debug("changes of the store cannot be seen: %s", error)
-                    version = None
-                    if connection is not None:
-                        connection.close()
-                        connection = None
-                if version != seen:
-                    seen = version
+                    changed, failing = not failing, True
+                    if others is not None:
+                        others.close()
+                        others = None
+                if changed:
                     self._tell()
                 stop.wait(self._interval)
         finally:
-            if connection is not None:
-                connection.close()
+            if others is not None:
+                others.close()
             end.set_result(None)
 
     def _tell(self) -> None:
@@ -94,8 +100,49 @@ class Watcher:
                 logger.exception("a watcher of the store failed")
 
 
-def _version(connection: Connection) -> object:
-    connection.begin()
-    row = connection.row("PRAGMA data_version")
-    connection.commit()
-    return row
+class Others:
+    """Tells whether anybody but the writer has committed since the last look, or may have; used by one thread.
+
+    To the writer's own connection its commits are nothing new. But to ask it takes the lock that all who write share:
+    it is asked only when it may be the one whose commit was seen.
+    """
+
+    def __init__(self, connection: SQLiteConnection, writer: Lane) -> None:
+        self._connection = connection
+        self._inbox = writer.inbox
+        self._seen: int | None = None
+        self._known: object = None
+        self._taken = -1
+        self._wrote = True
+
+    def have_committed(self) -> bool:
+        # A commit that is seen now was under way before this look, or is of a group that was taken since the last one,
+        # or was under way at that look, just after it.
+        writes = not self._inbox.idle
+        version = self._connection.version()
+        taken = self._inbox.taken
+        wrote, self._wrote = self._wrote, writes or taken != self._taken
+        self._taken = taken
+        if version == self._seen:
+            return False
+        self._seen = version
+        return not (wrote or self._wrote) or self._is_new_to_writer()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _is_new_to_writer(self) -> bool:
+        ticket = FutureTicket(_known)
+        try:
+            self._inbox.put(ticket, urgent=True)
+            known = ticket.future.result(_ANSWER)
+        except Exception as error:  # boundary: whatever keeps it from answering, somebody may have committed
+            logger.debug("the writer of the store does not say what it knows: %s", error)
+            return True
+        before, self._known = self._known, known
+        return known != before
+
+
+def _known(transaction: Transaction) -> object:
+    """Return what differs when others have committed, or there is another connection."""
+    return transaction, transaction.rows("PRAGMA data_version")

@@ -231,9 +231,8 @@ def test_a_lost_address_is_an_error(workshop: Workshop, made: Workload, client: 
     holder.stop(timeout=0)
     assert "does not run" in str(deployer.inspect(instance).reason)
     holder.start()
-    condition = deployer.inspect(instance)
-    assert condition.status is Status.ERROR
-    assert "docker restart" in str(condition.reason)
+    until(lambda: "docker restart" in str(deployer.inspect(instance).reason), "the loss to be seen")
+    assert deployer.inspect(instance).status is Status.ERROR
     client.containers.get(str(instance.handle["container"])).restart(timeout=10)
     until(lambda: deployer.inspect(instance).status is Status.RUNNING, "the address again")
     assert httpx.get(f"{instance.url}/ready").status_code == 200
