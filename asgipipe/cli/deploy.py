@@ -1,44 +1,25 @@
 """`asgipipe deploy`: a pipeline as a service that goes on when the command has ended."""
 
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from asgipipe.cli.deployment_page import calls, deployment_json, facts
-from asgipipe.cli.desk import (
-    Desk,
-    ask_consent,
-    complete_deployers,
-    confirmed,
-    of_registry,
-    overtake_option,
-    patience_option,
+from asgipipe.cli.deploying import (
+    deployer_option,
+    env_option,
+    no_auth_option,
+    provisioned,
+    show,
+    tag_option,
+    update_option,
+    variables,
 )
+from asgipipe.cli.desk import Desk, confirmed, json_option, of_registry, overtake_option, patience_option
 from asgipipe.cli.options import SettingsCommand, Values, config_option, settings_options
-from asgipipe.deployers.deployments import Deployed, Keys, OtherOwnerError
-from asgipipe.deployers.records import Snapshot
-from asgipipe.deployers.snapshots import make_snapshot
-
-env_option = click.option(
-    "--env",
-    "environment",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="A variable of the service's environment; NAME alone takes it from here. It is kept with the deployment.",
-)
-no_auth_option = click.option("--no-auth", "is_open", is_flag=True, help="Serve without a key.")
-update_option = click.option("--update", is_flag=True, help="Replace what the deployment serves.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-deployer_option = click.option(
-    "--deployer",
-    metavar="NAME",
-    help="Who provisions a new deployment.  [default: local]",
-    shell_complete=complete_deployers,
-)
-tag_option = click.option("--tag", "tags", metavar="TAG", multiple=True, help="A tag of the snapshot.")
+from asgipipe.deployers.deployments import Keys
+from asgipipe.deployers.records import DeploymentRecord, Status
+from asgipipe.errors import DeploymentError
 
 
 @click.command(cls=SettingsCommand)
@@ -81,87 +62,63 @@ def deploy(
 
     A command that was interrupted or killed is repaired by running it again.
     """
+    from asgipipe.deployers.snapshots import make_snapshot  # the servers, which take a while to import
+
+    added = variables(environment)
     made = make_snapshot(
         target, name=None, project=Path.cwd(), config_file=config_file, values=values, environ=os.environ, tags=tags
     )
     if is_open and made.keys:
         raise click.UsageError("--no-auth, and the settings give a key: a service with a key needs it")
-    chosen = name or made.snapshot.pipeline
-    try:
-        desk.deployments.check_deploy(chosen, deployer=deployer, update=update, overtake=overtake)
-    except OtherOwnerError as error:
-        ask_consent(error)
-        overtake = True
+    chosen = made.snapshot.pipeline if name is None else name
+
+    def check(consent: bool) -> bool:
+        desk.deployments.check_deploy(chosen, deployer=deployer, update=update, overtake=consent)
+        return consent
+
+    overtake = confirmed(check, overtake=overtake)
     snapshot = desk.registry.add_snapshot(made.snapshot, numbered=True)
     deployed = provisioned(
         desk,
         chosen,
         snapshot,
         deployer=deployer,
-        environment={**made.secrets, **variables(environment)},
+        environment={**made.secrets, **added},
         keys=Keys(made.keys, open=is_open) if made.keys or is_open else None,
         update=update,
         overtake=overtake,
     )
     show(desk, deployed, snapshot, as_json=as_json)
     if blocking:
-        block(desk, chosen)
+        block(desk, deployed.record, log_to_stderr=as_json)
 
 
-def provisioned(
-    desk: Desk,
-    name: str,
-    snapshot: Snapshot,
-    *,
-    deployer: str | None,
-    environment: dict[str, str],
-    keys: Keys | None,
-    update: bool,
-    overtake: bool,
-) -> Deployed:
-    """Deploy a snapshot, and ask before somebody else's deployment is changed."""
-    return confirmed(
-        lambda consent: desk.deployments.deploy(
-            name, snapshot, deployer=deployer, environment=environment, keys=keys, update=update, overtake=consent
-        ),
-        overtake=overtake,
-    )
+def block(desk: Desk, record: DeploymentRecord, *, log_to_stderr: bool) -> None:
+    """Follow the log of what was deployed until it ends or the command is told to; end the service then.
 
-
-def show(desk: Desk, deployed: Deployed, snapshot: Snapshot, *, as_json: bool) -> None:
-    """Say what was deployed, and its key if that is new."""
-    record = deployed.record
-    if as_json:
-        document = deployment_json(record, desk.deployments.state(record), snapshot)
-        click.echo(json.dumps({**document, "auth_key": deployed.key}, indent=2))
-        return
-    click.secho(f"{record.name} is {record.wanted.value}", fg="green", bold=True)
-    for line in facts([("URL", record.url), ("Snapshot", snapshot.name), ("Deployer", record.deployer)]):
-        click.echo(f"  {line}")
-    if deployed.key is not None:
-        click.echo(f"\n  Its key, shown this once, and kept for you in {desk.credentials.place}:\n    {deployed.key}")
-    elif not record.key_digests:
-        click.secho("\n  It is OPEN: everyone who can reach it can run it without a key.", fg="red", err=True)
-    click.echo("\n  Try it:")
-    for line in calls(record, snapshot):
-        click.echo(f"    {line}")
-
-
-def block(desk: Desk, name: str) -> None:
-    """Follow the log of a deployment until it ends or the command is told to; end the service then."""
+    What another command has put in its place meanwhile is left alone. Raises DeploymentError when it has failed.
+    """
+    failure = None
     try:
-        for line in desk.deployments.logs(desk.registry.deployment(name), follow=True):
-            click.echo(line)
+        for line in desk.deployments.logs(record, follow=True):
+            click.echo(line, err=log_to_stderr)
+        failure = _failure(desk, record)
     finally:
-        desk.deployments.deprovision(name, overtake=True)
+        if _is_current(desk, record):
+            desk.deployments.deprovision(record.name, overtake=True)
+        else:
+            click.echo(f"{record.name} was changed by another command, and is left as it is", err=True)
+    if failure is not None:
+        raise DeploymentError(f"{record.name} has ended: {failure}")
 
 
-def variables(given: Sequence[str]) -> dict[str, str]:
-    """Return the variables of `--env`."""
-    found: dict[str, str] = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not name or (not equals and name not in os.environ):
-            raise click.UsageError(f"--env takes NAME=VALUE, or the NAME of a variable that is set here: not {name!r}")
-        found[name] = value if equals else os.environ[name]
-    return found
+def _is_current(desk: Desk, record: DeploymentRecord) -> bool:
+    known = desk.registry.find_deployment(record.name)
+    return known is not None and known.instance == record.instance
+
+
+def _failure(desk: Desk, record: DeploymentRecord) -> str | None:
+    if not _is_current(desk, record):
+        return None
+    state = desk.deployments.state(desk.registry.deployment(record.name))
+    return state.reason if state.status is Status.ERROR else None

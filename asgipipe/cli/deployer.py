@@ -7,13 +7,15 @@ from time import time
 import click
 
 from asgipipe.cli import deployment_page as pages
-from asgipipe.cli.deploy import json_option
-from asgipipe.cli.desk import Desk, complete_deployers, of_registry
+from asgipipe.cli.desk import Desk, complete_deployers, json_option, of_registry
 from asgipipe.cli.tables import table
 from asgipipe.deployers import identity
 from asgipipe.deployers.flavors import flavors, load_flavor, make_deployer, settings_of
 from asgipipe.deployers.records import DeployerRecord
 from asgipipe.errors import UserError
+
+_WIDEST = 200
+"""Characters of what a setting means."""
 
 name_argument = click.argument("name", metavar="NAME", shell_complete=complete_deployers)
 settings_option = click.option(
@@ -44,8 +46,8 @@ def list_flavors(*, as_json: bool) -> None:
             click.echo(f"  {fields}")
             continue
         rows = [(field, json.dumps(member["default"]), str(member["description"])) for field, member in fields.items()]
-        for line in table(("  SETTING", "DEFAULT", "MEANING"), [(f"  {row[0]}", *row[1:]) for row in rows]):
-            click.echo(line)
+        for line in table(("SETTING", "DEFAULT", "MEANING"), rows, widest=_WIDEST):
+            click.echo(f"  {line}")
 
 
 @deployer.command()

@@ -6,20 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 import click
 
 from asgipipe.cli import deployment_page as pages
-from asgipipe.cli.deploy import deploy, json_option, provisioned, show, variables
-from asgipipe.cli.deploy import env_option as env
+from asgipipe.cli.deploying import env_option, provisioned, show, variables
 from asgipipe.cli.desk import (
     Desk,
     complete_deployers,
     complete_deployments,
     complete_snapshots,
     confirmed,
+    json_option,
     of_registry,
     overtake_option,
     patience_option,
 )
 from asgipipe.cli.invoke import invoke
-from asgipipe.deployers.records import DeploymentRecord, Snapshot, Status
+from asgipipe.deployers.records import DeploymentRecord, Status
 
 _HISTORY = 10
 _AT_ONCE = 16
@@ -142,7 +142,7 @@ def delete(desk: Desk, /, *, name: str, force: bool, overtake: bool) -> None:
 @deployment.command()
 @name_argument
 @click.argument("snapshot", metavar="SNAPSHOT", required=False, shell_complete=complete_snapshots)
-@env
+@env_option
 @overtake_option
 @patience_option
 @json_option
@@ -203,11 +203,8 @@ def rotate_key(desk: Desk, /, *, name: str, revoke: bool, overtake: bool, as_jso
 def _say(desk: Desk, record: DeploymentRecord, *, as_json: bool) -> None:
     state = desk.deployments.state(record)
     if as_json:
-        snapshot: Snapshot = desk.registry.snapshot(record.snapshot_id)
+        snapshot = desk.registry.snapshot(record.snapshot_id)
         click.echo(json.dumps(pages.deployment_json(record, state, snapshot), indent=2))
         return
     where = f" at {record.url}" if state.status is not Status.ABSENT else ""
     click.secho(f"{record.name} is {state.status.value}{where}", fg=pages.color_of(state.status))
-
-
-__all__ = ["deploy", "deployment"]

@@ -7,11 +7,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import cast
 
+from asgipipe.cli.invoke import DeploymentRuns
 from asgipipe.cli.tables import cell, local_time, table
-from asgipipe.cli.typed import flag_of
+from asgipipe.cli.typed import arguments_for
 from asgipipe.deployers.records import DeployerRecord, DeploymentRecord, HistoryEntry, JSONObject, Snapshot, Status
+from asgipipe.deployers.rollout import LAST_FAILURE, SERVED
 from asgipipe.deployers.state import State
-from asgipipe.servers.banner import example
+from asgipipe.pipelines.example import example
 
 _COLORS = {Status.RUNNING: "green", Status.PENDING: "yellow", Status.ERROR: "red", Status.UNKNOWN: "magenta"}
 _MASK = "**********"
@@ -26,6 +28,11 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def serves_openly(record: DeploymentRecord) -> bool:
+    """Say whether it serves without a key; before it has served, nobody knows."""
+    return SERVED in record.metadata and not record.key_digests
+
+
 # As JSON
 
 
@@ -35,12 +42,12 @@ def deployment_json(record: DeploymentRecord, state: State, snapshot: Snapshot |
         "id": record.id,
         "name": record.name,
         **state.as_json(),
-        "url": record.url if state.status is not Status.ABSENT else None,
-        "revision": record.revision,
+        "url": _url(record, state),
+        "revision": _revision(record),
         "snapshot": None if snapshot is None else snapshot.name,
         "deployer": record.deployer,
         "owner": record.owner,
-        "auth_enabled": bool(record.key_digests),
+        "auth_enabled": not serves_openly(record),
         "environment": sorted(record.environment),
         "instance": None if record.instance is None else record.instance.as_json(),
         "metadata": dict(record.metadata),
@@ -70,7 +77,7 @@ def deployment_table(rows: Sequence[tuple[DeploymentRecord, State, str]]) -> lis
         (
             record.name,
             state.status.value,
-            (record.url if state.status is not Status.ABSENT else None) or "-",
+            _url(record, state) or "-",
             snapshot,
             record.deployer,
             record.owner,
@@ -94,14 +101,15 @@ def deployment_page(
             ("Name", record.name),
             ("Status", state.status.value),
             ("Reason", cell(state.reason or "", 300)),
-            ("URL", record.url if state.status is not Status.ABSENT else None),
+            ("Last failure", _failure(record)),
+            ("URL", _url(record, state)),
             ("Pipeline", snapshot.pipeline),
             ("Description", cell(snapshot.description, 300)),
             ("Snapshot", snapshot.name),
-            ("Revision", record.revision),
+            ("Revision", _revision(record)),
             ("Deployer", record.deployer),
             ("Owner", record.owner),
-            ("Access", "with a key" if record.key_digests else "OPEN: no key"),
+            ("Access", "OPEN: no key" if serves_openly(record) else "with a key"),
             ("Environment", ", ".join(f"{name}={_MASK}" for name in sorted(record.environment))),
             ("Created", local_time(timestamp(record.created_at))),
             ("Updated", local_time(timestamp(record.updated_at))),
@@ -110,7 +118,7 @@ def deployment_page(
     if state.log:
         lines += ["", "Last lines of the log:", *(f"    {cell(line, 500)}" for line in state.log)]
     lines += schema_lines(snapshot)
-    if record.url is not None and state.status is not Status.ABSENT:
+    if _url(record, state) is not None:
         lines += ["", "Call it:", *(f"    {line}" for line in calls(record, snapshot))]
     lines += ["", "Manage it:", *(f"    {line}" for line in _management(record, state, commands))]
     if history:
@@ -124,7 +132,7 @@ def deployment_page(
 def facts(pairs: Sequence[tuple[str, object]]) -> list[str]:
     """Return one line for each fact that there is."""
     shown = [(name, str(value)) for name, value in pairs if value not in (None, "")]
-    return [f"{name:<13}{value}" for name, value in shown]
+    return [f"{name:<14}{value}" for name, value in shown]
 
 
 def schema_lines(snapshot: Snapshot) -> list[str]:
@@ -144,14 +152,28 @@ def calls(record: DeploymentRecord, snapshot: Snapshot) -> list[str]:
     body = json.dumps({"parameters": parameters}, ensure_ascii=False)
     key = ' -H "Authorization: Bearer $ASGIPIPE_KEY"' if record.key_digests else ""
     invoke = _invoke_path(snapshot)
-    options = " ".join(
-        f"{flag_of(name)}={shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
-        for name, value in parameters.items()
-    )
+    arguments = shlex.join(arguments_for(parameters, schema, DeploymentRuns.taken()))
     return [
         f"curl {shlex.quote(f'{record.url}{invoke}')}{key} -H 'Content-Type: application/json' -d {shlex.quote(body)}",
-        f"asgipipe deployment invoke {shlex.quote(record.name)} {options}".rstrip(),
+        f"asgipipe deployment invoke {shlex.quote(record.name)} {arguments}".rstrip(),
     ]
+
+
+def _url(record: DeploymentRecord, state: State) -> str | None:
+    """Return where it is reached; what never came to serve may have the address of something else."""
+    return record.url if state.status is not Status.ABSENT and SERVED in record.metadata else None
+
+
+def _revision(record: DeploymentRecord) -> int:
+    """Return the number of what serves, or served last; those that failed since have higher ones."""
+    return record.revision if record.instance is None else record.instance.revision
+
+
+def _failure(record: DeploymentRecord) -> str | None:
+    failure = record.metadata.get(LAST_FAILURE)
+    if not isinstance(failure, Mapping):
+        return None
+    return cell(f"revision {failure.get('revision')}: {failure.get('reason')}", 300)
 
 
 def _invoke_path(snapshot: Snapshot) -> str:
@@ -194,4 +216,6 @@ def _type(schema: Mapping[str, object]) -> str:
 
 
 def _detail(detail: JSONObject) -> str:
-    return ", ".join(f"{name} {value}" for name, value in detail.items())
+    """Return the members on one line: of those that are true or false, the names of the true ones."""
+    told = [name if value is True else f"{name} {value}" for name, value in detail.items() if value is not False]
+    return cell(", ".join(told), 200)

@@ -1,24 +1,34 @@
 """What the commands about snapshots, deployers and deployments work with."""
 
+import logging
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from types import FrameType
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 import click
+from pydantic_core import PydanticCustomError
 
 from asgipipe.cli.waiting import Waiting
 from asgipipe.deployers.credentials import Credentials
 from asgipipe.deployers.deployments import PATIENCE, Deployments, OtherOwnerError
 from asgipipe.deployers.records import DeploymentRecord
 from asgipipe.deployers.registry import Registry
+from asgipipe.errors import UserError
+from asgipipe.settings.stores import store_url
 from asgipipe.stores.registry import database
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+KEY = "ASGIPIPE_KEY"
+"""The variable with the key of the deployment that is called."""
 
 _VARIABLE = "ASGIPIPE_STORE_URL"
 
@@ -36,20 +46,56 @@ class Desk:
 def opened(store: str | None, *, patience: float = PATIENCE, quiet: bool = False) -> Iterator[Desk]:
     """Open the registry in `store`, else in the store that the environment names, else in that of this directory."""
     credentials = Credentials()
-    with Registry(database(store or os.environ.get(_VARIABLE))) as registry, Waiting(quiet=quiet) as waiting:
+    with Registry(database(_place(store))) as registry, Waiting(quiet=quiet) as waiting, _unwound():
         deployments = Deployments(registry, credentials, patience=patience, report=waiting)
         yield Desk(registry, credentials, deployments)
+
+
+def _place(store: str | None) -> str | None:
+    place, origin = (store, "--store") if store else (os.environ.get(_VARIABLE), _VARIABLE)
+    try:
+        return store_url(place) if place else None
+    except PydanticCustomError as error:
+        raise click.UsageError(f"{origin}: {error.message()}") from None
+
+
+@contextmanager
+def _unwound() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP end the command as ctrl-C does: not before what it has half done is put right."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # One that is ignored stays so: nohup does that to SIGHUP.
+    signals = [each for each in _signals() if signal.getsignal(each) is signal.SIG_DFL]
+    for each in signals:
+        signal.signal(each, _end)
+    try:
+        yield
+    finally:
+        for each in signals:
+            signal.signal(each, signal.SIG_DFL)
+
+
+def _signals() -> Sequence[signal.Signals]:
+    return [signal.SIGTERM] if sys.platform == "win32" else [signal.SIGTERM, signal.SIGHUP]
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+store_option = click.option(
+    "--store",
+    metavar="STORE",
+    help=f"Where deployments are registered, as the setting store_url. By default {_VARIABLE}, or .asgipipe/store.db "
+    "in the working directory.",
+)
 
 
 def of_registry(function: Callable[Concatenate[Desk, P], R]) -> Callable[P, R]:
     """Give a command's function `--store`; it receives the opened desk as its first argument."""
 
-    @click.option(
-        "--store",
-        metavar="STORE",
-        help=f"Where deployments are registered, as the setting store_url. By default {_VARIABLE}, or "
-        ".asgipipe/store.db in the working directory.",
-    )
+    @store_option
     @wraps(function)
     def command(*args: P.args, **kwargs: P.kwargs) -> R:
         store = kwargs.pop("store")
@@ -72,6 +118,8 @@ patience_option = click.option(
     help="How long what is started may take until it is ready.",
 )
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
 overtake_option = click.option(
     "-y", "--yes", "--overtake", "overtake", is_flag=True, help="Change it also when it is somebody else's."
 )
@@ -82,35 +130,42 @@ def confirmed(change: Callable[[bool], R], *, overtake: bool) -> R:
     try:
         return change(overtake)
     except OtherOwnerError as error:
-        ask_consent(error)
+        _ask_consent(error)
         return change(True)
 
 
-def ask_consent(error: OtherOwnerError) -> None:
-    """Ask whether another owner's deployment is to be changed; without a terminal to ask on, raise the error."""
-    if not sys.stdin.isatty():
+def _ask_consent(error: OtherOwnerError) -> None:
+    """Ask whether another owner's deployment is to be changed; raise the error where nobody says so."""
+    question = f"The deployment is {error.owner}'s. Change it all the same?"
+    if not sys.stdin.isatty() or not click.confirm(question, err=True):
         raise error
-    click.confirm(f"The deployment is {error.owner}'s. Change it all the same?", abort=True, err=True)
 
 
 def complete_deployments(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of deployments that begin with what was typed."""
-    with opened(context.params.get("store"), quiet=True) as desk:
-        return [record.name for record in desk.registry.deployments() if record.name.startswith(incomplete)]
+    return _completed(context, incomplete, lambda desk: [each.name for each in desk.registry.deployments()])
 
 
 def complete_snapshots(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of snapshots that begin with what was typed."""
-    with opened(context.params.get("store"), quiet=True) as desk:
-        return [snapshot.name for snapshot in desk.registry.snapshots() if snapshot.name.startswith(incomplete)]
+    return _completed(context, incomplete, lambda desk: [each.name for each in desk.registry.snapshots()])
 
 
 def complete_deployers(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of deployers that begin with what was typed."""
-    with opened(context.params.get("store"), quiet=True) as desk:
-        return [record.name for record in desk.registry.deployers() if record.name.startswith(incomplete)]
+    return _completed(context, incomplete, lambda desk: [each.name for each in desk.registry.deployers()])
+
+
+def _completed(context: click.Context, incomplete: str, names: Callable[[Desk], list[str]]) -> list[str]:
+    """Return names that begin with what was typed; none where the store cannot be read, and not a word about it."""
+    logging.disable()
+    try:
+        with opened(context.params.get("store"), quiet=True) as desk:
+            return [name for name in names(desk) if name.startswith(incomplete)]
+    except (UserError, click.UsageError):
+        return []
 
 
 def key_of(desk: Desk, record: DeploymentRecord) -> str | None:
     """Return the key of a deployment that this user has: in ASGIPIPE_KEY, or kept from when it was made."""
-    return os.environ.get("ASGIPIPE_KEY") or desk.credentials.get(record.id)
+    return os.environ.get(KEY) or desk.credentials.get(record.id)

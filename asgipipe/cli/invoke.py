@@ -1,26 +1,30 @@
 """`asgipipe deployment invoke` and `asgipipe snapshot run`: a command for each, with options made from its schema."""
 
 import json
+import os
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import click
 
-from asgipipe.cli.desk import Desk, key_of, opened
+from asgipipe.cli.desk import KEY, Desk, key_of, opened, store_option
 from asgipipe.cli.job_events import Narration
 from asgipipe.cli.tables import cell, duration
-from asgipipe.cli.typed import parameter_options, parameters_of
-from asgipipe.client import DeploymentClient
-from asgipipe.client.errors import InputRefusedError
-from asgipipe.client.models import Invocation
-from asgipipe.deployers.records import DeploymentRecord, Snapshot
-from asgipipe.deployers.running import ParametersError, run_once
-from asgipipe.errors import DeploymentError
+from asgipipe.cli.typed import parameter_options, parameters_of, without_flag
+from asgipipe.client.errors import InputRefusedError, KeyRefusedError, UnreachableError
+from asgipipe.deployers.records import DeploymentRecord, Snapshot, Status
+from asgipipe.errors import DeploymentError, UserError
 from asgipipe.jobs.states import JobState
 
-FAILED, CANCELED, INTERRUPTED = 1, 4, 130
+if TYPE_CHECKING:
+    from asgipipe.client.models import Invocation
+    from asgipipe.client.sync import DeploymentClient
+
+FAILED, CANCELED = 1, 4
 """Exit statuses, beside 0 for a run that has completed."""
 
 _PATIENCE = 600.0
@@ -29,26 +33,42 @@ _PATIENCE = 600.0
 Given = Mapping[str, object]
 
 
+class WrongParametersError(UserError):
+    """Parameters that the service refused."""
+
+    exit_code = 2
+
+
 class RunGroup(click.Group, ABC):
     """A group with a command for each thing that can be run; which they are, the registry says."""
 
-    own_options: Sequence[click.Option] = ()
+    options: ClassVar[Sequence[click.Option]]
+
+    @classmethod
+    def taken(cls) -> set[str]:
+        """Return the flags that parameters cannot have."""
+        return {flag for option in cls.options for flag in option.opts} | {"--help"}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        with opened(ctx.params.get("store"), quiet=True) as desk:
+        with _completing(ctx), opened(ctx.params.get("store"), quiet=True) as desk:
             return self.names(desk)
+        return []
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         store = ctx.params.get("store")
-        with opened(store, quiet=True) as desk:
-            snapshot = self.snapshot(desk, cmd_name)
-        options = [*_WHOLE, *self.own_options]
-        taken = {flag for option in options for flag in option.opts} | {"--help"}
+        with _completing(ctx), opened(store, quiet=True) as desk:
+            return self._command(store, cmd_name, self.snapshot(desk, cmd_name))
+        return None
+
+    def _command(self, store: str | None, name: str, snapshot: Snapshot) -> click.Command:
+        schema = snapshot.input_schema
+        hidden = without_flag(schema, self.taken())
         return click.Command(
-            cmd_name,
-            params=[*parameter_options(snapshot.input_schema, taken), *options],
-            callback=partial(self.run, store, cmd_name),
+            name,
+            params=[*parameter_options(schema, self.taken()), *self.options],
+            callback=partial(self.run, store, name),
             help=snapshot.description or f"Run {snapshot.pipeline}.",
+            epilog=f"--json alone can give: {', '.join(hidden)}." if hidden else None,
             short_help=cell(snapshot.description or snapshot.pipeline),
         )
 
@@ -65,6 +85,16 @@ class RunGroup(click.Group, ABC):
         """Run it, and end the command with what came of it."""
 
 
+@contextmanager
+def _completing(context: click.Context) -> Iterator[None]:
+    """Keep quiet about mistakes while a shell completes what is being typed."""
+    try:
+        yield
+    except (UserError, click.UsageError):
+        if not context.resilient_parsing:
+            raise
+
+
 _WHOLE = (
     click.Option(
         ["--json", "whole"],
@@ -76,7 +106,8 @@ _WHOLE = (
 
 
 class DeploymentRuns(RunGroup):
-    own_options = (
+    options = (
+        *_WHOLE,
         click.Option(["--async", "as_job"], is_flag=True, help="Have it run as a job, and print the job's id."),
         click.Option(["--stream"], is_flag=True, help="Follow it, and print what it puts out as it comes."),
         click.Option(["--run-name"], metavar="NAME", help="The name of the run."),
@@ -92,21 +123,24 @@ class DeploymentRuns(RunGroup):
         return desk.registry.snapshot(desk.registry.deployment(name).snapshot_id)
 
     def run(self, store: str | None, name: str, **given: object) -> None:
-        with opened(store, quiet=True) as desk:
-            record = desk.registry.deployment(name)
-            key = key_of(desk, record)
+        from asgipipe.client.sync import DeploymentClient  # httpx, which takes a while to import
+
         if given["as_job"] and given["stream"]:
             raise click.UsageError("--async returns at once, --stream follows: give one of the two")
-        if key is None and record.key_digests:
-            raise DeploymentError(f"you have no key of {name!r}: set ASGIPIPE_KEY")
-        with DeploymentClient(_url(record), auth_key=key, timeout=_PATIENCE) as client:
-            try:
+        with opened(store, quiet=True) as desk:
+            record = desk.registry.deployment(name)
+            url = _url(record)
+            key = _key(desk, record)
+            with (
+                DeploymentClient(url, auth_key=key, timeout=_PATIENCE) as client,
+                _explained(desk, record, key),
+            ):
                 _run(client, given)
-            except InputRefusedError as error:
-                raise ParametersError(str(error)) from None
 
 
 class SnapshotRuns(RunGroup):
+    options = _WHOLE
+
     def names(self, desk: Desk) -> list[str]:
         return [snapshot.name for snapshot in desk.registry.snapshots()]
 
@@ -114,22 +148,18 @@ class SnapshotRuns(RunGroup):
         return desk.registry.snapshot(name)
 
     def run(self, store: str | None, name: str, **given: object) -> None:
+        from asgipipe.client.models import Invocation
+        from asgipipe.deployers.running import run_once  # the servers, which take a while to import
+
         with opened(store, quiet=True) as desk:
             snapshot = desk.registry.snapshot(name)
-        answer = run_once(snapshot, parameters_of(given, cast("str | None", given["whole"])))
-        _end(Invocation.model_validate_json(answer), envelope=bool(given["envelope"]))
+        with redirect_stdout(sys.stderr):  # what the pipeline prints: stdout is for the outputs
+            answer = run_once(snapshot, _parameters(given))
+        _end(Invocation[Any].model_validate_json(answer), envelope=bool(given["envelope"]))
 
-
-_store = click.Option(
-    ["--store"],
-    metavar="STORE",
-    help="Where deployments are registered, as the setting store_url. By default ASGIPIPE_STORE_URL, or "
-    ".asgipipe/store.db in the working directory.",
-)
 
 invoke = DeploymentRuns(
     "invoke",
-    params=[_store],
     callback=lambda store: None,
     subcommand_metavar="NAME [OPTIONS]",
     help="""Run what a deployment serves, with an option for each of its parameters.
@@ -145,7 +175,6 @@ invoke = DeploymentRuns(
 
 run = SnapshotRuns(
     "run",
-    params=[_store],
     callback=lambda store: None,
     subcommand_metavar="SNAPSHOT [OPTIONS]",
     help="""Run a snapshot once, here, with an option for each of its parameters; nothing is served.
@@ -156,16 +185,48 @@ run = SnapshotRuns(
     short_help="Run a snapshot once, here.",
 )
 
+store_option(invoke)
+store_option(run)
+
 
 def _url(record: DeploymentRecord) -> str:
-    if record.url is None:
-        raise DeploymentError(
-            f"nothing of {record.name!r} was ever started: run 'asgipipe deployment provision {record.name}'"
-        )
+    if record.url is None or record.wanted is Status.ABSENT:
+        raise DeploymentError(f"{record.name!r} is ABSENT: 'asgipipe deployment provision {record.name}' starts it")
     return record.url
 
 
-def _run(client: DeploymentClient, given: Given) -> None:
+def _key(desk: Desk, record: DeploymentRecord) -> str | None:
+    key = key_of(desk, record)
+    if key is None and record.key_digests:
+        raise DeploymentError(
+            f"there is no key of {record.name!r} in {desk.credentials.place}: set {KEY}, or have a new one made: "
+            f"'asgipipe deployment rotate-key {record.name}'"
+        )
+    return key
+
+
+@contextmanager
+def _explained(desk: Desk, record: DeploymentRecord, key: str | None) -> Iterator[None]:
+    """Say of a call that was refused what can be done about it here."""
+    try:
+        yield
+    except InputRefusedError as error:
+        raise WrongParametersError(str(error)) from None
+    except KeyRefusedError as error:
+        where = KEY if key == os.environ.get(KEY) else desk.credentials.place
+        raise DeploymentError(
+            f"{record.name!r} does not know the key of {where} any more, or never did: set {KEY} to one that it knows, "
+            f"or have a new one made: 'asgipipe deployment rotate-key {record.name}' ({error.url})"
+        ) from None
+    except UnreachableError as error:
+        state = desk.deployments.state(desk.registry.deployment(record.name))
+        raise DeploymentError(
+            f"{error}\n{record.name!r} is {state.status.value}"
+            f"{f': {state.reason}' if state.reason else ''}; 'asgipipe deployment describe {record.name}' says more"
+        ) from None
+
+
+def _run(client: "DeploymentClient[Any]", given: Given) -> None:
     if given["as_job"]:
         click.echo(_submitted(client, given))
     elif given["stream"]:
@@ -178,7 +239,7 @@ def _parameters(given: Given) -> dict[str, object]:
     return parameters_of(given, cast("str | None", given["whole"]))
 
 
-def _invoked(client: DeploymentClient, given: Given) -> Invocation:
+def _invoked(client: "DeploymentClient[Any]", given: Given) -> "Invocation[Any]":
     return client.invoke(
         _parameters(given),
         run_name=cast("str | None", given["run_name"]),
@@ -187,7 +248,7 @@ def _invoked(client: DeploymentClient, given: Given) -> Invocation:
     )
 
 
-def _submitted(client: DeploymentClient, given: Given) -> str:
+def _submitted(client: "DeploymentClient[Any]", given: Given) -> str:
     handle = client.submit(
         _parameters(given),
         run_name=cast("str | None", given["run_name"]),
@@ -198,34 +259,37 @@ def _submitted(client: DeploymentClient, given: Given) -> str:
     return handle.job_id
 
 
-def _stream(client: DeploymentClient, given: Given) -> None:
+def _stream(client: "DeploymentClient[Any]", given: Given) -> None:
     """Follow a run to its end; who goes away before that, cancels it."""
     narration = Narration()
-    stream = client.stream(
+    said = False
+    with client.stream(
         _parameters(given),
         run_name=cast("str | None", given["run_name"]),
         timeout=cast("float | None", given["timeout"]),
-    )
-    try:
-        for event in stream:
-            narration.event(event.model_dump(mode="json"))
-    except KeyboardInterrupt:
+    ) as stream:
+        try:
+            for event in stream:
+                narration.event(event.model_dump(mode="json"))
+                said = said or event.event_type == "output_delta"
+        except BaseException as error:
+            narration.clear()
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                click.echo("The run is canceled.", err=True)
+            raise
         narration.clear()
-        click.echo("The run is canceled.", err=True)
-        raise
-    finally:
-        narration.clear()
-    ending = narration.ending
-    if ending is not None and ending.state is not JobState.COMPLETED:
-        click.secho(f"Error: {cell(str(ending.error), 2000)}", fg="red", err=True)
-        raise click.exceptions.Exit(CANCELED if ending.state is JobState.CANCELED else FAILED)
+        ending = narration.ending
+        if ending is not None and ending.state is JobState.CANCELED:
+            click.secho(f"Error: {cell(str(ending.error), 2000)}", fg="red", err=True)
+            raise click.exceptions.Exit(CANCELED)
+        _end(stream.result(raise_on_failure=False), envelope=bool(given["envelope"]), silent=said)
 
 
-def _end(invocation: Invocation, *, envelope: bool) -> None:
-    """Print what came of a run, and end the command with the status that says it."""
+def _end(invocation: "Invocation[Any]", *, envelope: bool, silent: bool = False) -> None:
+    """Print what came of a run, and end the command with the status that says it; `silent` leaves the outputs out."""
     if envelope:
         click.echo(json.dumps(invocation.model_dump(mode="json"), indent=2, ensure_ascii=False))
-    elif invocation.success:
+    elif invocation.success and not silent:
         click.echo(json.dumps(invocation.outputs, indent=2, ensure_ascii=False))
     if invocation.success:
         click.secho(f"The run has completed in {duration(invocation.execution_time)}.", fg="green", err=True)

@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from asgipipe.cli import deployment_page as pages
-from asgipipe.cli.deploy import (
+from asgipipe.cli.deploying import (
     deployer_option,
     env_option,
-    json_option,
     no_auth_option,
     provisioned,
     show,
@@ -18,13 +17,12 @@ from asgipipe.cli.deploy import (
     update_option,
     variables,
 )
-from asgipipe.cli.desk import Desk, complete_snapshots, of_registry, overtake_option, patience_option
+from asgipipe.cli.desk import Desk, complete_snapshots, json_option, of_registry, overtake_option, patience_option
 from asgipipe.cli.invoke import run
 from asgipipe.cli.options import SettingsCommand, Values, config_option, settings_options
 from asgipipe.cli.tables import cell, local_time, table
 from asgipipe.deployers.deployments import Keys
 from asgipipe.deployers.fingerprint import changed
-from asgipipe.deployers.snapshots import make_snapshot
 
 name_argument = click.argument("name", metavar="SNAPSHOT", shell_complete=complete_snapshots)
 
@@ -62,6 +60,8 @@ def create(
 
     Secret settings are not kept in it: give them again when it is deployed.
     """
+    from asgipipe.deployers.snapshots import make_snapshot  # the servers, which take a while to import
+
     made = make_snapshot(
         target,
         name=name,

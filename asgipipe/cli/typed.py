@@ -33,17 +33,30 @@ class JSONText(ParamType):
 
 
 def parameter_options(schema: Schema, taken: Collection[str]) -> list[click.Option]:
-    """Return an option for each property of an input schema, but for those whose flag is one of those `taken`.
+    """Return an option for each property of an input schema that has a flag.
 
     None of them is required: the service decides, and what `--json` gives counts as well.
     """
-    properties = cast("Mapping[str, Schema]", schema.get("properties", {}))
     required = cast("Sequence[str]", schema.get("required", ()))
-    return [
-        _option(name, _resolved(member, schema), required=name in required)
-        for name, member in properties.items()
-        if flag_of(name) not in taken
-    ]
+    members = _members(schema)
+    return [_option(name, flag, members[name], required=name in required) for name, flag in flags(schema, taken).items()]
+
+
+def flags(schema: Schema, taken: Collection[str]) -> dict[str, str]:
+    """Return the flag of each property of an input schema, but for those that are `taken`, or an earlier property's."""
+    used, found = set(taken), dict[str, str]()
+    for name, member in _members(schema).items():
+        flag = f"--{name.strip('_').replace('_', '-')}"
+        wanted = {flag, _opposite(flag)} if _is_switch(member) else {flag}
+        if used.isdisjoint(wanted) and flag != "--":
+            found[name] = flag
+            used |= wanted
+    return found
+
+
+def without_flag(schema: Schema, taken: Collection[str]) -> list[str]:
+    """Return the properties that `--json` alone can give."""
+    return [name for name in _members(schema) if name not in flags(schema, taken)]
 
 
 def parameters_of(given: Mapping[str, object], whole: str | None) -> dict[str, object]:
@@ -55,8 +68,36 @@ def parameters_of(given: Mapping[str, object], whole: str | None) -> dict[str, o
     return parameters
 
 
-def flag_of(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def arguments_for(parameters: Mapping[str, object], schema: Schema, taken: Collection[str]) -> list[str]:
+    """Return the command-line arguments that `parameters_of` makes these parameters of."""
+    flag_of, members = flags(schema, taken), _members(schema)
+    rest = {name: value for name, value in parameters.items() if name not in flag_of}
+    arguments = [f"--json={json.dumps(rest, ensure_ascii=False)}"] if rest else []
+    for name, value in parameters.items():
+        if name in flag_of:
+            arguments += _arguments(flag_of[name], members[name], value)
+    return arguments
+
+
+def _arguments(flag: str, member: Schema, value: object) -> list[str]:
+    if _is_switch(member):
+        return [flag if value else _opposite(flag)]
+    item = _item(member)
+    values = value if item is not None and isinstance(value, list) else [value]
+    plain = not isinstance(item or _kind(member), JSONText)
+    return [
+        f"{flag}={each if plain and isinstance(each, str) else json.dumps(each, ensure_ascii=False)}" for each in values
+    ]
+
+
+def _members(schema: Schema) -> dict[str, Schema]:
+    """Return the properties of an object by name, with what references in them lead to."""
+    found: dict[str, Schema] = {}
+    for name, member in cast("Mapping[str, Schema]", schema.get("properties", {})).items():
+        found[name] = resolved = _resolved(member, schema)
+        if isinstance(items := resolved.get("items"), Mapping):
+            found[name] = {**resolved, "items": _resolved(items, schema)}
+    return found
 
 
 def _whole(text: str | None) -> dict[str, object]:
@@ -73,18 +114,32 @@ def _whole(text: str | None) -> dict[str, object]:
     return found
 
 
-def _option(name: str, schema: Schema, *, required: bool) -> click.Option:
-    flag, kind = flag_of(name), _kind(schema)
-    is_switch = kind is click.BOOL
-    item = _kind(_resolved(cast("Schema", schema.get("items", {})), schema)) if schema.get("type") == "array" else None
-    several = item is not None and not isinstance(item, JSONText) and item is not click.BOOL
+def _option(name: str, flag: str, schema: Schema, *, required: bool) -> click.Option:
+    item = _item(schema)
     return click.Option(
-        [f"{flag}/--no-{flag[2:]}" if is_switch else flag, _PREFIX + name],
-        type=item if several else kind,
-        multiple=several,
+        [f"{flag}/{_opposite(flag)}" if _is_switch(schema) else flag, _PREFIX + name],
+        type=_kind(schema) if item is None else item,
+        multiple=item is not None,
         default=None,
-        help=_help(schema, required=required, several=several),
+        help=_help(schema, required=required, several=item is not None),
     )
+
+
+def _is_switch(schema: Schema) -> bool:
+    return _kind(schema) is click.BOOL
+
+
+def _opposite(flag: str) -> str:
+    return f"--no-{flag[2:]}"
+
+
+def _item(schema: Schema) -> ParamType | None:
+    """Return what an option takes that may be given several times; None for one that is given once."""
+    items = schema.get("items")
+    if schema.get("type") != "array" or not isinstance(items, Mapping):
+        return None
+    kind = _kind(items)
+    return None if isinstance(kind, JSONText) or kind is click.BOOL else kind
 
 
 def _kind(schema: Schema) -> ParamType:

@@ -17,7 +17,8 @@ from asgipipe.deployers.deployer import BaseDeployer, Report
 from asgipipe.deployers.flavors import make_deployer
 from asgipipe.deployers.records import DeployerRecord, DeploymentRecord, JSONObject, Snapshot, Status, Workload
 from asgipipe.deployers.registry import Registry
-from asgipipe.deployers.rollout import ALIVE, SERVED, Rollout, known_instances
+from asgipipe.deployers.registry.names import check_name
+from asgipipe.deployers.rollout import ALIVE, SERVED, Rollout, RolloutError, known_instances
 from asgipipe.deployers.state import READY_PATH, State, state_of
 from asgipipe.errors import DeploymentError, UserError
 from asgipipe.identifiers import derived
@@ -28,6 +29,9 @@ PATIENCE = 120.0
 
 LOCAL = "local"
 """The deployer that is always there."""
+
+_LONGEST_REASON = 500
+"""Characters of a failure in the history; the metadata of the deployment have all of the last one."""
 
 _KEYS_AT_ONCE = 2
 """The newest key, and the one before it until it is revoked."""
@@ -99,14 +103,22 @@ class Deployments:
 
     def commands(self, record: DeploymentRecord) -> JSONObject:
         """Return commands of the platform's own for what serves, by what they are for."""
-        return {} if record.instance is None else self.deployer_of(record).commands(record.instance)
+        if record.instance is None:
+            return {}
+        try:
+            return self.deployer_of(record).commands(record.instance)
+        except UserError:  # as `state` tells, with the reason
+            return {}
 
     # Changing
 
     def check_deploy(self, name: str, *, deployer: str | None, update: bool, overtake: bool) -> None:
         """Raise what `deploy` would refuse, before a snapshot is made for it."""
         record = self._registry.find_deployment(name)
-        if record is not None:
+        if record is None:
+            check_name("deployment", name)
+            self._load(self._registry.deployer(deployer or LOCAL)).check()
+        else:
             _check_owner(record, overtake)
             self._check_update(record, deployer=deployer, update=update)
 
@@ -251,8 +263,13 @@ class Deployments:
         if update or SERVED not in record.metadata:  # what never came to serve is repaired by the same command
             return
         serves = record.instance is not None and self.deployer_of(record).inspect(record.instance).status in ALIVE
-        if serves or record.wanted is Status.ABSENT:
+        if serves:
             raise DeploymentError(f"deployment {record.name!r} exists: --update replaces what it serves")
+        if record.wanted is Status.ABSENT:
+            raise DeploymentError(
+                f"deployment {record.name!r} exists, and is ABSENT: --update replaces it, and 'asgipipe deployment "
+                f"provision {record.name}' starts it as it was"
+            )
 
     def _refuse_second_use(self, snapshot: Snapshot, name: str) -> None:
         for other in self._registry.deployments(snapshot_id=snapshot.id):
@@ -275,7 +292,11 @@ class Deployments:
         before = work.save(replace(record, revision=number, wanted=Status.RUNNING))
         metadata = {**after.metadata, READY_PATH: snapshot.service.ready_path}
         after = replace(after, revision=number, wanted=Status.RUNNING, metadata=metadata)
-        rollout.run(before, after, _workload(after, snapshot))
+        try:
+            rollout.run(before, after, _workload(after, snapshot))
+        except RolloutError as error:
+            work.note("failed", {"revision": error.revision, "reason": error.reason[:_LONGEST_REASON]})
+            raise
 
     def _end(self, work: ClaimedDeployment) -> None:
         grace = self._registry.snapshot(work.record.snapshot_id).service.drain

@@ -34,8 +34,11 @@ class RolloutError(DeploymentError):
     """An instance that did not come to serve."""
 
     def __init__(self, name: str, revision: int, condition: Condition, *, serving: Instance | None) -> None:
-        lines = [f"revision {revision} of {name} did not start: {condition.reason or 'for an unknown reason'}"]
-        lines += [f"    {line}" for line in condition.log]
+        self.revision = revision
+        self.reason = condition.reason or "for an unknown reason"
+        lines = [f"revision {revision} of {name} did not start: {self.reason}"]
+        # The reason holds the last line of a log mostly, which says no more a second time.
+        lines += [f"    {line}" for line in condition.log if line.removeprefix("Error: ") not in self.reason]
         if serving is not None:
             lines.append(f"Revision {serving.revision} serves on.")
         super().__init__("\n".join(lines))
@@ -122,6 +125,7 @@ class Rollout:
             return Condition(Status.ERROR, str(error)), started
         except BaseException:  # boundary: an interrupted command, too, leaves nothing half started
             if started is not None:
+                self.report(f"interrupted: ending revision {workload.revision}")
                 self.deployer.abandon(started, back_to=serving)
             self.save(replace(before, incoming=None))
             raise

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from asgipipe.deployers import identity
 from asgipipe.deployers.deployer import BaseDeployer
 from asgipipe.deployers.probe import ask_ready
 from asgipipe.deployers.records import Condition, DeploymentRecord, Status
@@ -49,7 +50,7 @@ def _without_instance(record: DeploymentRecord) -> State:
     failure = record.metadata.get(LAST_FAILURE)
     if isinstance(failure, dict):
         return State(Status.ERROR, str(failure.get("reason")), tuple(failure.get("log") or ()))
-    if record.claim is not None:
+    if record.claim is not None and not identity.is_dead(record.claim):
         return State(Status.PENDING, f"{record.claim.operation} by {record.claim.actor}")
     return State(Status.ERROR, f"a command that was to start it did not finish; {_again(record, 'provision')}")
 

@@ -250,7 +250,10 @@ class Worker:
         self._tell()
 
     async def _return(self, jobs: Sequence[Job]) -> None:
-        """Make claimed jobs pending again that were not begun."""
+        """Make claimed jobs pending again that were not begun.
+
+        Their number stays used: were it given to another worker, a repeated write of this one would pass for its own.
+        """
         store, now = self._means.store, self._means.clock()
         for job in jobs:
             with contextlib.suppress(StaleAttemptError):

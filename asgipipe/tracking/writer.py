@@ -25,9 +25,9 @@ MAX_BYTES = 64 * 1024 * 1024
 """What may wait for the store; beyond, runs wait at the end of their next step."""
 
 GATHER = 0.25
-"""Seconds that rows wait for more. Whatever is committed has the queue of jobs look into the store, and each of the
-threads that take part has to get the interpreter from a busy event loop: with commits every 0.05 s this cost as much as
-the rows."""
+"""Seconds that rows wait for more. Each commit has the job queues of other processes look into the store, and each of
+the threads that take part has to get the interpreter from a busy event loop: with commits every 0.05 s this cost as
+much as the rows."""
 
 _GROUP_ROWS = 2000
 _GROUP_BYTES = 8 * 1024 * 1024

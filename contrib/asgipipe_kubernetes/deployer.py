@@ -32,6 +32,7 @@ from asgipipe_kubernetes.pod_state import is_ending, is_ready
 from asgipipe_kubernetes.settings import KubernetesDeployerSettings
 from asgipipe_kubernetes.templates import additional
 
+_DEFAULT_NAMESPACE = "default"
 _PAUSE = 0.3
 _SHORTEST = 1
 """Seconds that a pod is given to end when it is to end at once; 0 would forget it while it runs."""
@@ -79,7 +80,12 @@ class KubernetesDeployer(BaseDeployer):
 
         Raises DeploymentError.
         """
-        plan = self._plan(workload)
+        try:
+            namespace = namespace_of(self._settings)
+        except UnreachableError:  # nothing is asked of the cluster: what kubectl takes without one will do
+            namespace = _DEFAULT_NAMESPACE
+        plan = Plan(workload, self._settings, "", namespace)
+        plan.check()
         wanted = _objects(replace(plan, image=images.image_of(workload, self._settings)))
         return rendering.documents(wanted, with_secrets=with_secrets)
 
@@ -87,7 +93,8 @@ class KubernetesDeployer(BaseDeployer):
 
     def start(self, workload: Workload, *, replaces: Instance | None, report: Report) -> Instance:
         with connected(self._settings) as client:
-            plan = self._plan(workload)
+            plan = Plan(workload, self._settings, "", client.namespace)
+            plan.check()
             instance = _instance(plan)
             if _applied(_deployment(client, instance)) == workload.revision:
                 return instance
@@ -98,11 +105,6 @@ class KubernetesDeployer(BaseDeployer):
             report("applying the objects")
             self._apply(client, instance, wanted)
             return instance
-
-    def _plan(self, workload: Workload) -> Plan:
-        plan = Plan(workload, self._settings, "", namespace_of(self._settings))
-        plan.check()
-        return plan
 
     def _apply(self, client: Client, instance: Instance, wanted: Sequence[Manifest]) -> None:
         scaled = False

@@ -19,12 +19,18 @@ def is_namespaced(manifest: Mapping[str, object]) -> bool:
     return kind is not None and issubclass(kind, NamespacedResource)
 
 
-def kind_of(manifest: Mapping[str, object], client: Client) -> Kind:
-    """Return the kind of an object, one of the cluster's own too. Raises DeploymentError when there is none."""
+def find_kind(manifest: Mapping[str, object], client: Client) -> Kind | None:
+    """Return the kind of an object, one of the cluster's own too."""
     found = _known(manifest)
     if found is None:
         load_in_cluster_generic_resources(client)
         found = _known(manifest)
+    return found
+
+
+def kind_of(manifest: Mapping[str, object], client: Client) -> Kind:
+    """Return the kind of an object. Raises DeploymentError when the cluster has none of that name."""
+    found = find_kind(manifest, client)
     if found is None:
         raise DeploymentError(
             f"the cluster knows no {manifest.get('kind')} of {manifest.get('apiVersion')}: "

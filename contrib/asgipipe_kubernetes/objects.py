@@ -13,7 +13,7 @@ from lightkube.types import CascadeType, PatchType
 
 from asgipipe.errors import DeploymentError
 from asgipipe_kubernetes.cluster import is_missing
-from asgipipe_kubernetes.kinds import kind_of
+from asgipipe_kubernetes.kinds import find_kind, kind_of
 from asgipipe_kubernetes.manifests import Manifest, key_of
 from asgipipe_kubernetes.names import DEPLOYMENT
 
@@ -30,9 +30,8 @@ _AT_ONCE = 200
 
 def apply(client: Client, manifests: Iterable[Manifest], *, deployment_id: str, force: bool) -> None:
     """Make each object what its manifest says. Raises DeploymentError for one that is there and somebody else's."""
-    for manifest in manifests:
+    for manifest, resource in [(manifest, kind_of(manifest, client)) for manifest in manifests]:
         _, kind, name, namespace = key_of(manifest)
-        resource = kind_of(manifest, client)
         if issubclass(resource, NamespacedResource):
             found = find(client, resource, name, namespace or None)
             _check_owner(found, f"{kind} {name}", deployment_id)
@@ -83,7 +82,9 @@ def delete_labelled(
 def delete_manifest(client: Client, manifest: Manifest, deployment_id: str) -> None:
     """Delete the object that a manifest tells of, if it is there and belongs to the deployment."""
     _, _, name, namespace = key_of(manifest)
-    resource = kind_of(manifest, client)
+    resource = find_kind(manifest, client)
+    if resource is None:
+        return  # with its kind, whoever removed that has removed the object
     try:
         if issubclass(resource, NamespacedResource):
             found = client.get(resource, name, namespace=namespace or None)

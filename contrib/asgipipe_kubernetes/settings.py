@@ -166,7 +166,7 @@ class KubernetesDeployerSettings(ImageSettings):
         default_factory=dict, description="Labels of all objects, besides the deployer's own."
     )
     annotations: Annotated[Mapping[str, str], AfterValidator(_foreign)] = Field(
-        default_factory=dict, description="Annotations of the Deployment and the Service."
+        default_factory=dict, description="Annotations of the objects that all revisions share."
     )
     pod_annotations: Annotated[Mapping[str, str], AfterValidator(_foreign)] = Field(
         default_factory=dict, description="Annotations of the pods."

@@ -13,8 +13,9 @@ from asgipipe.jobs.embedded import EmbeddedQueue
 from asgipipe.jobs.queue import Consumer
 from asgipipe.jobs.store import JobStore
 from asgipipe.stores.database import Database
+from asgipipe.stores.sqlite import watcher
 from tests.http.wire import until
-from tests.jobs.submitting import ended, submitted, working
+from tests.jobs.submitting import PATIENCE, ended, submitted, working
 
 
 class Store:
@@ -220,15 +221,7 @@ def test_a_drain_ends_it() -> None:
 
 def test_an_idle_deployment_leaves_the_store_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While no job runs anywhere, neither the queue nor anything else asks the store."""
-    asked: list[str] = []
-    for name in ("claim", "next_due", "owners", "cancel_requests", "owned"):
-        original = getattr(JobStore, name)
-
-        def method(*args: object, _name: str = name, _original: Callable[..., object] = original) -> object:
-            asked.append(_name)
-            return _original(*args)
-
-        monkeypatch.setattr(JobStore, name, method)
+    asked = _asked(monkeypatch)
 
     async def main() -> None:
         async with working(pipeline(lambda: 1), tmp_path / "store.db") as deployment:
@@ -239,6 +232,38 @@ def test_an_idle_deployment_leaves_the_store_alone(tmp_path: Path, monkeypatch: 
             assert asked == []
 
     asyncio.run(main())
+
+
+def test_recorded_runs_are_no_reason_to_look_for_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process writes down of its runs has nobody ask the store for jobs."""
+    monkeypatch.setattr(watcher, "_ANSWER", PATIENCE)
+    asked = _asked(monkeypatch)
+
+    async def main() -> None:
+        async with working(pipeline(lambda: 1), tmp_path / "store.db", capture={"mode": "BATCH"}) as deployment:
+            await ended(deployment, (await submitted(deployment)).id)
+            await asyncio.sleep(0.3)
+            asked.clear()
+            for _ in range(5):
+                await deployment.service.invoke({})
+                await asyncio.sleep(0.1)
+            assert asked == []
+
+    asyncio.run(main())
+
+
+def _asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list of what the store is asked for on the way to its jobs."""
+    asked: list[str] = []
+    for name in ("claim", "next_due", "owners", "cancel_requests", "owned"):
+        original = getattr(JobStore, name)
+
+        def method(*args: object, _name: str = name, _original: Callable[..., object] = original) -> object:
+            asked.append(_name)
+            return _original(*args)
+
+        monkeypatch.setattr(JobStore, name, method)
+    return asked
 
 
 def test_a_local_job_begins_soon(tmp_path: Path) -> None:

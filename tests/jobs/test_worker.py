@@ -129,6 +129,39 @@ def test_a_claim_that_fails_while_the_jobs_of_another_are_looked_for(
     asyncio.run(main())
 
 
+def test_a_drain_that_overtakes_a_claim(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job is pending again without having been begun; the number that it was claimed with is not given again."""
+    claimed, drained = asyncio.Event(), asyncio.Event()
+    original = JobStore.claim
+
+    async def claim(self: JobStore, owner: int, limit: int) -> list[Job]:
+        jobs = await original(self, owner, limit)
+        if jobs:
+            claimed.set()
+            await drained.wait()
+        return jobs
+
+    monkeypatch.setattr(JobStore, "claim", claim)
+
+    async def main() -> None:
+        async with working(double, store) as deployment:
+            job = await submitted(deployment)
+            await claimed.wait()
+            draining = asyncio.create_task(deployment.service.jobs.drain())
+            await until(lambda: _worker_of(deployment).draining)
+            drained.set()
+            await draining
+            job = await found(deployment.service.jobs, job.id)
+            assert (job.state, job.attempt, job.losses, job.failures) == (JobState.PENDING, 1, 0, 0)
+            assert job.last_event == 0
+        async with working(double, store) as deployment:
+            events = await events_of(deployment.service.jobs, job.id)
+            begun = [json.loads(event.data)["attempt"] for event in events if event.type == "pipeline_started"]
+            assert begun == [2]
+
+    asyncio.run(main())
+
+
 def test_a_job_that_runs_here_without_having_been_begun(
     store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

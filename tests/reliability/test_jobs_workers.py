@@ -163,7 +163,11 @@ class Submitting(threading.Thread):
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("host", SERVERS[:2])
 def test_reloads_lose_no_job(make_site: MakeSite, file_store: Store, host: Host) -> None:
-    """Row 25: under ten SIGHUPs every submit is accepted, and every job runs to its end, in one attempt."""
+    """Row 25: under ten SIGHUPs every submit is accepted, and every job runs to its end, begun once.
+
+    Not always with the number 1: one that was claimed just when its worker began to drain is handed over unbegun, and
+    a number is never given twice.
+    """
     site = make_site(host, file_store, ASGIPIPE_DRAIN_TIMEOUT="20")
     server = site.start()
     site.listed()
@@ -175,7 +179,9 @@ def test_reloads_lose_no_job(make_site: MakeSite, file_store: Store, host: Host)
     submitting.end()
     for job_id in submitting.jobs:
         job = site.ended(job_id)
-        assert (job["status"], job["attempt"]) == ("completed", 1), job
+        assert job["status"] == "completed", job
+        begun = [event["data"] for event in site.verify_history(job) if event["event_type"] == "pipeline_started"]
+        assert [data["attempt"] for data in begun] == [job["attempt"]]
         assert site.effects(job_id) == {"first": 1, "second": 1, "third": 1}
     site.verify_store()
     assert site.starts == 1

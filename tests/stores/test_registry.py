@@ -1,4 +1,5 @@
 import builtins
+import subprocess
 import sys
 from pathlib import Path
 
@@ -45,3 +46,27 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(StoreError, match=r'pip install "asgipipe\[postgres\]"'):
         database("postgresql://user@host/name")
+
+
+WITHOUT_STORE = """
+import asyncio, sys
+from asgipipe import Deployment, pipeline
+
+async def main():
+    deployment = Deployment(pipeline(lambda: 1), {"store_url": "store.db"}, layers=())
+    await deployment.start()
+    await deployment.service.invoke({})
+    await deployment.stop()
+
+asyncio.run(main())
+print("_sqlite3" in sys.modules)
+"""
+
+
+def test_what_nobody_opens_is_not_loaded(tmp_path: Path) -> None:
+    """A deployment that has no store, and keeps nothing, runs without SQLite's library."""
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_STORE], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("False\n", "")
+    assert not list(tmp_path.iterdir())

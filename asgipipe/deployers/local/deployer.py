@@ -285,7 +285,8 @@ def _reason(instance: Instance, folder: InstanceFolder, log: list[str]) -> str:
     said = next((line for line in reversed(log) if line.startswith("Error: ")), None)
     if said is None or not ended.status or ended.told is not None:
         return ended.reason
-    return f"{ended.reason}: {said.removeprefix('Error: ')}"
+    text = said.removeprefix("Error: ")
+    return ended.reason if text == ended.reason else f"{ended.reason}: {text}"
 
 
 def _remove(folder: InstanceFolder, instance: Instance) -> None:

@@ -9,11 +9,14 @@ LONGEST = 100
 
 
 def check_name(noun: str, name: str) -> None:
-    """Raise DeploymentError unless `name` has 1 to 100 printable characters, with no space at its ends."""
-    if not name.isprintable() or name != name.strip() or not 1 <= len(name) <= LONGEST:
+    """Raise DeploymentError unless `name` has 1 to 100 printable characters, no space at its ends and no '-' first."""
+    # A '-' at its beginning would make an option of it on every command line.
+    wrong = not name.isprintable() or name != name.strip() or name.startswith("-")
+    if wrong or not 1 <= len(name) <= LONGEST:
         shown = ascii(name[:LONGEST])
         raise DeploymentError(
-            f"{shown} cannot name a {noun}: a name has 1 to {LONGEST} printable characters, and no space at its ends"
+            f"{shown} cannot name a {noun}: a name has 1 to {LONGEST} printable characters, no space at its ends and "
+            "no '-' at its beginning"
         )
 
 

@@ -6,20 +6,22 @@ outlives a loss of power: https://www.sqlite.org/pragma.html#pragma_synchronous
 
 import os
 import socket
-import sqlite3
 import time
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asgipipe.settings.stores import MEMORY
 from asgipipe.stores.database import Transaction
 from asgipipe.stores.lane import Lane
 from asgipipe.stores.laned import LanedDatabase, Opened
-from asgipipe.stores.sqlite.connection import diagnose
-from asgipipe.stores.sqlite.file import SQLiteFile
 from asgipipe.stores.sqlite.liveness import Workers
-from asgipipe.stores.sqlite.watcher import Watcher
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from asgipipe.stores.sqlite.watcher import Watcher
 
 _REMEMBERED = 1000
 """Workers that are looked at for being forgotten when another one comes."""
@@ -31,13 +33,15 @@ class SQLiteDatabase(LanedDatabase["SQLiteOpened"]):
     A group of operations that are not urgent waits `gather` seconds for others. What is locked by another process is
     waited for `lock_wait` seconds, and again within `patience` seconds. `watch_interval` is how often changes of
     others are looked for. `clock` is the time that workers are noted with; `factory` makes connections.
+
+    SQLite's library is loaded when it is opened: every deployment asks whether there is a store, many never have one.
     """
 
     def __init__(
         self,
         path: Path | None,
         *,
-        factory: type[sqlite3.Connection] = sqlite3.Connection,
+        factory: "type[sqlite3.Connection] | None" = None,
         gather: float = 0.05,
         lock_wait: float = 2.0,
         patience: float = 3.0,
@@ -45,7 +49,8 @@ class SQLiteDatabase(LanedDatabase["SQLiteOpened"]):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
-        self._file = SQLiteFile(path, factory, lock_wait)
+        self._factory = factory
+        self._lock_wait = lock_wait
         self._gather = gather
         self._patience = patience
         self._watch_interval = watch_interval
@@ -81,18 +86,23 @@ class SQLiteDatabase(LanedDatabase["SQLiteOpened"]):
         return await opened.read(lambda _: opened.workers.dead(workers))
 
     def _start(self) -> "SQLiteOpened":
+        from asgipipe.stores.sqlite.connection import diagnose
+        from asgipipe.stores.sqlite.file import SQLiteFile
+        from asgipipe.stores.sqlite.watcher import Watcher
+
+        file = SQLiteFile(self._path, self._factory, self._lock_wait)
         lane = partial(Lane, diagnose=diagnose, place=self.place, patience=self._patience)
-        writer = lane(self._file.writer, name="asgipipe-store-writer", gather=self._gather)
+        writer = lane(file.writer, name="asgipipe-store-writer", gather=self._gather)
         if self._path is None:
             return SQLiteOpened(writer, writer, Workers(None), None)
         # One operation at a time, so that a slow one keeps only one of the threads.
-        reader = lane(self._file.reader, name="asgipipe-store-reader", threads=2, most=1, gather=0)
+        reader = lane(file.reader, name="asgipipe-store-reader", threads=2, most=1, gather=0)
         workers = Workers(self._path.with_name(f"{self._path.name}-workers"))
-        return SQLiteOpened(writer, reader, workers, Watcher(self._file.reader, writer, self._watch_interval))
+        return SQLiteOpened(writer, reader, workers, Watcher(file.reader, writer, self._watch_interval))
 
 
 class SQLiteOpened(Opened):
-    def __init__(self, writer: Lane, reader: Lane, workers: Workers, watcher: Watcher | None) -> None:
+    def __init__(self, writer: Lane, reader: Lane, workers: Workers, watcher: "Watcher | None") -> None:
         super().__init__(writer, reader)
         self.workers = workers
         self.watcher = watcher

@@ -30,9 +30,9 @@ class SQLiteFile:
     `lock_wait` is how many seconds SQLite waits for a lock before it reports that the file is busy.
     """
 
-    def __init__(self, path: Path | None, factory: type[sqlite3.Connection], lock_wait: float) -> None:
+    def __init__(self, path: Path | None, factory: type[sqlite3.Connection] | None, lock_wait: float) -> None:
         self.path = path
-        self._factory = factory
+        self._factory = factory or sqlite3.Connection
         self._lock_wait = lock_wait
 
     def writer(self) -> SQLiteConnection:

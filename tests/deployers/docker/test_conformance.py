@@ -7,7 +7,7 @@ import pytest
 from asgipipe.deployers.deployer import BaseDeployer
 from asgipipe.deployers.records import JSONObject, Workload
 from asgipipe.testing.deployers import DeployerConformance, DeployerSubject
-from tests.deployers.docker.conftest import Workshop, workload
+from tests.deployers.docker.workshop import Workshop, workload
 
 pytestmark = pytest.mark.timeout(600)  # the first test of a run builds an image
 

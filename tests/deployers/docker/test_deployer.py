@@ -16,7 +16,7 @@ from asgipipe.deployers.records import Condition, Instance, Status, Workload
 from asgipipe.errors import DeploymentError
 from asgipipe.testing.deployers import next_revision, until
 from asgipipe_docker import DockerDeployer
-from tests.deployers.docker.conftest import Workshop, workload
+from tests.deployers.docker.workshop import Workshop, workload
 
 if TYPE_CHECKING:
     from docker import DockerClient

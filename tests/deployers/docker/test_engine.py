@@ -10,7 +10,7 @@ from asgipipe.errors import DeploymentError, SettingsError
 from asgipipe_docker import DockerDeployer, DockerDeployerSettings
 from asgipipe_docker.address import Address, is_reachable, ports, public_host, wanted_port
 from asgipipe_docker.engine import host_of
-from tests.deployers.docker.conftest import workload
+from tests.deployers.docker.workshop import workload
 
 NOWHERE = "unix:///nowhere/docker.sock"
 HANDLE = {

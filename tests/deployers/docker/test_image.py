@@ -13,7 +13,7 @@ pytest.importorskip("docker")
 from asgipipe.deployers.image import Recipe, image_context
 from asgipipe.deployers.image.dockerfile import health_command
 from asgipipe.testing.deployers import until
-from tests.deployers.docker.conftest import Workshop, workload
+from tests.deployers.docker.workshop import Workshop, workload
 
 pytestmark = pytest.mark.timeout(600)  # the first test of a run builds an image
 

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import logging
 import os
 import shutil
@@ -17,7 +18,7 @@ import pytest
 from asgipipe.errors import StorageFullError, UnavailableError
 from asgipipe.stores.database import Operation, Transaction
 from asgipipe.stores.registry import database
-from asgipipe.stores.sqlite import SQLiteDatabase
+from asgipipe.stores.sqlite import SQLiteDatabase, watcher
 from tests.stores.sqlite.faults import PATIENCE, Disk, locked, process, until
 
 SMALL = b"{}"
@@ -676,7 +677,7 @@ def test_watching_outlives_a_failing_disk(path: Path) -> None:
         async with opened(SQLiteDatabase(path, factory=disk.factory(), watch_interval=0.005)) as made:
             made.watch(lambda: calls.append(1))
             until(lambda: bool(calls))
-            disk.faults = {"BEGIN": sqlite3.SQLITE_IOERR_READ}
+            disk.faults = {"PRAGMA data_version": sqlite3.SQLITE_IOERR_READ}
             until(lambda: len(calls) > 1)
             disk.faults = {}
             until(lambda: len(calls) > 2)
@@ -684,6 +685,49 @@ def test_watching_outlives_a_failing_disk(path: Path) -> None:
                 seen = len(calls)
                 await other.write(insert(1))
                 until(lambda: len(calls) > seen)
+
+    asyncio.run(scenario())
+
+
+def test_own_commits_are_no_news(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever watches is not called after commits over the same database."""
+    monkeypatch.setattr(watcher, "_ANSWER", PATIENCE)
+    calls: list[int] = []
+
+    async def scenario() -> None:
+        async with opened(SQLiteDatabase(path, watch_interval=0.005)) as made:
+            made.watch(lambda: calls.append(1))
+            until(lambda: bool(calls))
+            for number in range(10):
+                await made.write(insert(number))
+                await asyncio.sleep(0.02)
+            assert len(calls) == 1
+
+    asyncio.run(scenario())
+
+
+def test_commits_of_others_are_seen_among_own_ones(path: Path) -> None:
+    """However busily this database writes, each commit of another one is told of."""
+    calls: list[int] = []
+
+    async def write(database: SQLiteDatabase) -> None:
+        for number in itertools.count(100):
+            await database.write(insert(number))
+
+    async def scenario() -> None:
+        async with opened(SQLiteDatabase(path)) as made, opened(SQLiteDatabase(path)) as other:
+            made.watch(lambda: calls.append(1))
+            until(lambda: bool(calls))
+            writing = asyncio.create_task(write(made))
+            for number in range(10):
+                await asyncio.sleep(0.06)  # beyond a look
+                seen = len(calls)
+                await other.write(insert(number))
+                async with asyncio.timeout(5.0):
+                    while len(calls) == seen:  # noqa: ASYNC110  # another thread adds to it
+                        await asyncio.sleep(0.005)
+            writing.cancel()
+            await asyncio.wait([writing])
 
     asyncio.run(scenario())
 
