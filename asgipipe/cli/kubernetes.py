@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 import click
 
-from asgipipe.cli.deploy import env_option, no_auth_option, variables
 from asgipipe.cli.deployer import field_values
+from asgipipe.cli.deploying import env_option, no_auth_option, variables
 from asgipipe.cli.desk import Desk, complete_deployers, of_registry
 from asgipipe.cli.options import SettingsCommand, Values, config_option, settings_options
 from asgipipe.deployers.flavors import load_flavor, settings_of
@@ -95,7 +95,7 @@ def render(
     if with_secrets:
         output.touch(mode=0o600)  # before there is anything to be read in it
     output.write_text(text, encoding="utf-8")
-    click.echo(f"{output} holds the objects of {workload.name}", err=True)
+    click.echo(f"{output} holds the objects of {workload.name}")
 
 
 def _renderer(desk: Desk, deployer: str | None, given: tuple[str, ...]) -> Renderer:

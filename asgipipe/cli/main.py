@@ -27,6 +27,7 @@ _COMMANDS = {
     "snapshot": ("asgipipe.cli.snapshot:snapshot", "Create, list, deploy and run snapshots."),
     "deployer": ("asgipipe.cli.deployer:deployer", "Register, list and delete deployers."),
     "containerize": ("asgipipe.cli.containerize:containerize", "Write what an image of a pipeline is made of."),
+    "kubernetes": ("asgipipe.cli.kubernetes:kubernetes", "Render what is applied to a Kubernetes cluster."),
     "job": ("asgipipe.cli.job:job", "List, show, cancel and follow jobs."),
     "run": ("asgipipe.cli.run:run", "List and show recorded runs."),
     "settings": ("asgipipe.cli.settings:settings", "Check, explain and describe settings."),

@@ -39,7 +39,9 @@ def parameter_options(schema: Schema, taken: Collection[str]) -> list[click.Opti
     """
     required = cast("Sequence[str]", schema.get("required", ()))
     members = _members(schema)
-    return [_option(name, flag, members[name], required=name in required) for name, flag in flags(schema, taken).items()]
+    return [
+        _option(name, flag, members[name], required=name in required) for name, flag in flags(schema, taken).items()
+    ]
 
 
 def flags(schema: Schema, taken: Collection[str]) -> dict[str, str]:

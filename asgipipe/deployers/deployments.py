@@ -151,8 +151,11 @@ class Deployments:
                 environment={**_kept(work.record, snapshot), **(environment or {})},
                 key_digests=digests,
             )
-            if key is not None and not known:  # so that a command which is killed has not lost it
-                self._credentials.put(work.record.id, key)
+            if not known:
+                # Nothing serves yet: should this be cut short, provisioning starts what was asked for, with its keys.
+                if key is not None:
+                    self._credentials.put(work.record.id, key)
+                work.save(after)
             self._roll_out(work, after, snapshot)
             if key is not None and known:
                 self._credentials.put(work.record.id, key)

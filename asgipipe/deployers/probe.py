@@ -1,9 +1,11 @@
 """Asking a service whether it is ready."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 _PATIENCE = 5.0
 """Seconds that a service may take to answer `/ready`, which does no work."""
@@ -20,11 +22,13 @@ class Answer:
     @property
     def ready(self) -> bool:
         # A deployment may be without this endpoint (include_default_endpoints): a 404 comes from one that answers.
-        return self.status is not None and self.status < httpx.codes.INTERNAL_SERVER_ERROR
+        return self.status is not None and self.status < 500
 
 
 def ask_ready(url: str, path: str) -> Answer:
     """Ask the service at the root `url`; `path` is the whole path of its `/ready`."""
+    import httpx  # takes a while, and commands that ask nothing go without
+
     url = urljoin(url, path)
     try:
         # Not verified: only the deployer's own instance is asked, nothing secret is sent, and its certificate is for
@@ -35,7 +39,7 @@ def ask_ready(url: str, path: str) -> Answer:
     return Answer(answer.status_code, f"{url} answered {answer.status_code}: {_detail(answer)}")
 
 
-def _detail(answer: httpx.Response) -> str:
+def _detail(answer: "httpx.Response") -> str:
     try:
         found = answer.json()
         text = str(found["detail"])

@@ -46,6 +46,7 @@ def prune_jobs(transaction: Transaction, deployment: str, before: float, limit: 
             transaction.change("UPDATE jobs SET first_event = ? WHERE id = ?", first + left, job_id)
             return limit
         forget(transaction, job_id, last + 1)
+        transaction.change("DELETE FROM large_parameters WHERE job_id = ?", job_id)
         transaction.change("DELETE FROM jobs WHERE id = ?", job_id)
         left -= events + 1
     return limit - left

@@ -354,6 +354,17 @@ class JobStore:
 
         return await self._database.write(operation)
 
+    async def release_keys_of_dead(self) -> None:
+        """Give back the keys of sync runs whose worker has died; where jobs are run, `take_over` does that sooner."""
+        sql = "SELECT DISTINCT owner FROM idempotency_keys WHERE deployment = ? AND status IS NULL"
+        rows = await self._database.read(lambda transaction: transaction.rows(sql, self.deployment))
+        owners = {owner for (owner,) in rows if isinstance(owner, int)}
+        dead = await self._database.dead(owners) if owners else set()
+        if dead:
+            await self._database.write(
+                lambda transaction: [keys.release_all(transaction, self.deployment, owner) for owner in sorted(dead)]
+            )
+
     # Idempotency keys of sync runs
 
     async def reserve(self, key: IdempotencyKey, run_id: str, *, owner: int, ttl: float) -> Replay | None:

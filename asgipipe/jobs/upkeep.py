@@ -17,9 +17,10 @@ _BREATH = 0.2
 
 
 async def forget_old(store: JobStore, retention: float | None, *, interval: float = 60.0) -> None:
-    """Remove finished jobs after `retention` seconds (None: never), and expired keys, until it is cancelled.
+    """Remove finished jobs after `retention` seconds (None: never), and keys that expired, or whose worker died.
 
-    It begins every `interval` seconds or so: the processes that share a store do not all come at once.
+    It begins every `interval` seconds or so, until it is cancelled: the processes that share a store do not all come at
+    once.
     """
     pause = _about(interval)
     while True:
@@ -35,6 +36,7 @@ async def forget_old(store: JobStore, retention: float | None, *, interval: floa
 
 
 async def _prune(store: JobStore, retention: float | None) -> int:
+    await store.release_keys_of_dead()
     now = time()
     return await store.prune(jobs_before=None if retention is None else now - retention, keys_before=now, limit=_CHUNK)
 

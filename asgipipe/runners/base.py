@@ -273,7 +273,7 @@ class BaseDeploymentAppRunner(ABC):
         served = [*paths, *(self.complete(spec.path) for spec, _ in self._native)]
         reserved = {f"{path.removeprefix(root)}/".split("/")[1] for path in served}
         folder = None if written is None else self.source_root / written
-        return dashboard(folder, written=written, reserved=reserved - {""})
+        return dashboard(folder, written=written, reserved=reserved - {""}, root=root, paths=self._built_in.paths)
 
     def _register(self) -> None:
         for endpoint in self.routes.endpoints:

@@ -53,9 +53,13 @@ CREATE TABLE jobs (
     error_code TEXT,
     error TEXT,
     options {blob} NOT NULL,
-    parameters {blob} NOT NULL,
+    parameters {blob},
     progress {blob},
     result {blob}
+);
+CREATE TABLE large_parameters (
+    job_id TEXT PRIMARY KEY,
+    value {blob} NOT NULL
 );
 CREATE INDEX jobs_due ON jobs (deployment, priority DESC, id) WHERE state = 'pending' AND delayed = 0;
 CREATE INDEX jobs_delayed ON jobs (deployment, due_at) WHERE state = 'pending' AND delayed = 1;

@@ -51,7 +51,7 @@ def built_in(plan: Plan) -> list[Manifest]:
     """Return the objects of a revision in the order in which they are applied. Raises DeploymentError."""
     plan.check()
     found: list[_Object] = [environment(plan), settings_file(plan), service(plan)]
-    if plan.settings.fewest > 1:
+    if plan.settings.fewest > 1 and plan.settings.disruption_budget:
         found.append(disruption_budget(plan))
     if plan.settings.autoscaling is not None:
         found.append(autoscaler(plan))

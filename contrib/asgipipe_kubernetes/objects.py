@@ -13,7 +13,7 @@ from lightkube.types import CascadeType, PatchType
 
 from asgipipe.errors import DeploymentError
 from asgipipe_kubernetes.cluster import is_missing
-from asgipipe_kubernetes.kinds import find_kind, kind_of
+from asgipipe_kubernetes.kinds import Kind, find_kind, kind_of
 from asgipipe_kubernetes.manifests import Manifest, key_of
 from asgipipe_kubernetes.names import DEPLOYMENT
 
@@ -24,6 +24,8 @@ SCALED = (HorizontalPodAutoscaler, Deployment, PodDisruptionBudget)
 OF_REVISIONS = (ConfigMap, Secret)
 """Kinds that the deployer makes for each revision."""
 
+_NOT_SERVED = "the server could not find the requested resource"
+"""What the API says of a kind that it does not have, rather than of an object."""
 _AT_ONCE = 200
 """Objects that are listed with one request."""
 
@@ -31,13 +33,26 @@ _AT_ONCE = 200
 def apply(client: Client, manifests: Iterable[Manifest], *, deployment_id: str, force: bool) -> None:
     """Make each object what its manifest says. Raises DeploymentError for one that is there and somebody else's."""
     for manifest, resource in [(manifest, kind_of(manifest, client)) for manifest in manifests]:
-        _, kind, name, namespace = key_of(manifest)
-        if issubclass(resource, NamespacedResource):
-            found = find(client, resource, name, namespace or None)
-            _check_owner(found, f"{kind} {name}", deployment_id)
-            client.patch(resource, name, manifest, namespace=namespace or None, patch_type=PatchType.APPLY, force=force)
-        else:
-            client.patch(resource, name, manifest, patch_type=PatchType.APPLY, force=force)
+        try:
+            _apply(client, manifest, resource, deployment_id=deployment_id, force=force)
+        except ApiError as error:
+            if error.status.message != _NOT_SERVED:
+                raise
+            api, kind, *_ = key_of(manifest)
+            raise DeploymentError(
+                f"the cluster has no {kind} of {api}, and is too old for it: do without (autoscaling, "
+                "disruption_budget, additional_resources), or update it"
+            ) from error
+
+
+def _apply(client: Client, manifest: Manifest, resource: Kind, *, deployment_id: str, force: bool) -> None:
+    _, kind, name, namespace = key_of(manifest)
+    if issubclass(resource, NamespacedResource):
+        found = find(client, resource, name, namespace or None)
+        _check_owner(found, f"{kind} {name}", deployment_id)
+        client.patch(resource, name, manifest, namespace=namespace or None, patch_type=PatchType.APPLY, force=force)
+    else:
+        client.patch(resource, name, manifest, patch_type=PatchType.APPLY, force=force)
 
 
 def find(client: Client, resource: type[T], name: str, namespace: str | None) -> T | None:

@@ -146,6 +146,9 @@ class KubernetesDeployerSettings(ImageSettings):
         description="Let there be several pods though each has a store of its own: jobs and runs are then known to the "
         "pod alone that took them.",
     )
+    disruption_budget: bool = Field(
+        default=True, description="Of several pods, let a node that is emptied end one at a time alone."
+    )
     resources: Resources = Field(default=Resources(), description="CPU and memory of a pod.")
     tmp_size: Quantity = Field(default="256Mi", description="What /tmp of a pod may hold.")
     state_size: Quantity = Field(default="1Gi", description="What .asgipipe of a pod may hold; it ends with the pod.")

@@ -12,6 +12,7 @@ PAGES = sorted((Path(__file__).parents[2] / "docs" / "how-to").glob("*.md"))
 
 # What a page is about; where it is not installed, the page cannot be carried out.
 NEEDED = {
+    "deploy-to-kubernetes": ("lightkube",),
     "deploy-with-docker": ("docker",),
     "embed-in-django": ("django",),
     "embed-in-fastapi": ("fastapi",),

@@ -1,4 +1,6 @@
 import asyncio
+import json
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -7,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asgipipe.errors import DefinitionError
-from asgipipe.http.dashboard import Dashboard, dashboard
+from asgipipe.http.dashboard import ASSETS, PARTS, Dashboard, dashboard
+from asgipipe.http.files import StaticFile
 from tests.conftest import Answer, exchange
 
 BROWSER = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -128,23 +131,50 @@ def test_nothing_outside_the_folder_is_ever_found(folder: Path, path: str, decod
     known = {folder / name for name in ("index.html", "guide/index.html", "assets/index-BxYz12ab.js")}
     for candidate in (path, f"/{path}", f"/{folder}/{path}", str(folder.parent / "secret")):
         file = board.lookup(candidate, BROWSER)
-        assert file is None or file.path in known
+        assert file is None or (isinstance(file, StaticFile) and file.path in known)
 
 
-def test_without_a_folder_there_is_a_placeholder() -> None:
-    """The placeholder is a dashboard like any other: a page without script, its style sheet, client-side routes."""
+def test_without_a_folder_there_is_the_default() -> None:
+    """The default is a dashboard like any other: a page, what it loads, client-side routes; nothing in it is inline."""
     board = dashboard(None, reserved=RESERVED)
     page = body(board, "/")
     assert page is not None
     assert b"asgipipe" in page
-    assert b"<script" not in page
     assert b"<style" not in page
     assert b"style=" not in page
-    style = ask(board, "/placeholder.css", b"text/css")
+    assert not re.search(rb"<script[^>]*>[^<]", page)
+    style = ask(board, "/dashboard/style.css", b"text/css")
     assert style is not None
     assert style.header(b"content-type") == b"text/css; charset=utf-8"
-    assert body(board, "/runs/7") == page
+    assert style.header(b"cache-control") == b"no-cache"
+    assert style.header(b"etag")
+    assert body(board, "/trips/7") == page
     assert board.lookup("/docs/nothing", BROWSER) is None
+
+
+def test_the_default_is_small_and_whole() -> None:
+    """Each of its files is served, and loaded by name with the page; together they stay below 100 kB."""
+    names = {path.name for path in ASSETS.iterdir()}
+    assert names == {"index.html", *PARTS}
+    page = (ASSETS / "index.html").read_text()
+    assert set(re.findall(r'"dashboard/([^"]+)"', page)) == {"paths.js", *PARTS}
+    assert sum((ASSETS / name).stat().st_size for name in names) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("root", "invoke", "relative"),
+    [
+        ("", "/invoke", "./invoke"),
+        ("/root", "/root/api/v1/run", "./api/v1/run"),
+        ("", "/a b:c/é", "./a%20b%3Ac/%C3%A9"),
+    ],
+)
+def test_the_default_is_told_where_the_endpoints_are(root: str, invoke: str, relative: str) -> None:
+    """Its script gets their paths relative to the dashboard's root."""
+    board = dashboard(None, root=root, paths={"invoke": invoke})
+    module = body(board, "/dashboard/paths.js", b"*/*")
+    assert module is not None
+    assert json.loads(module.removeprefix(b"export const paths = ").removesuffix(b";\n")) == {"invoke": relative}
 
 
 def test_a_folder_that_cannot_be_a_dashboard_is_refused_by_name(folder: Path) -> None:

@@ -265,7 +265,7 @@ def test_every_route_in_every_way() -> None:
         assert registry < found
         async with lifespan(app):
             index = (await reply(app, Ask("GET", "/"))).body
-            tried = {variant for path in (*found, "/", "/nothing", "/placeholder.css") for variant in variants(path)}
+            tried = {variant for path in (*found, "/", "/nothing", "/dashboard/style.css") for variant in variants(path)}
             for kind, asked in asked_for(tried):
                 given = await reply(app, asked)
                 path = str(asked.scope["path"])
@@ -291,7 +291,7 @@ def _is_open(path: str, asked: Ask, given: Reply, index: bytes) -> bool:
         return path != "/custom-open/secret" and asked.method in {"GET", "HEAD"}
     if asked.method not in {"GET", "HEAD"}:
         return False
-    if path == "/placeholder.css" or re.fullmatch(r"/(docs|redoc)/assets/[a-z0-9._-]+", path):
+    if path == "/dashboard/style.css" or re.fullmatch(r"/(docs|redoc)/assets/[a-z0-9._-]+", path):
         return True
     # The dashboard's client-side routes are its own index.html, whatever they are called.
     is_page = path == "/" or HTML in asked.headers

@@ -551,6 +551,31 @@ def test_retention(store: Path, monkeypatch: pytest.MonkeyPatch, job_retention: 
     asyncio.run(main())
 
 
+def test_keys_of_the_dead_where_nobody_runs_jobs(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process that has died took for a sync run is forgotten; what one that lives has taken is not."""
+    monkeypatch.setattr("asgipipe.jobs.local.forget_old", partial(forget_old, interval=0.03))
+
+    async def main() -> None:
+        async with working(double, store, run_jobs=False) as deployment:
+            jobs = deployment.service.jobs
+            assert await jobs.reserve(KEY, "run-1") is None
+            database = deployment.service.store.database
+            held = "SELECT key FROM idempotency_keys ORDER BY key"
+            dead = (
+                "INSERT INTO idempotency_keys (deployment, caller, key, fingerprint, owner, run_id, expires_at)"
+                " SELECT deployment, caller, 'dead', fingerprint, owner + 1, run_id, expires_at FROM idempotency_keys"
+            )
+            await database.write(lambda transaction: transaction.change(dead))
+            async with asyncio.timeout(5):
+                while await database.read(lambda transaction: transaction.rows(held)) != [(KEY.key,)]:  # noqa: ASYNC110  # nobody tells
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            with pytest.raises(ConflictError):
+                await jobs.reserve(KEY, "run-2")
+
+    asyncio.run(main())
+
+
 def test_the_events_that_are_kept(store: Path) -> None:
     """Beyond `max_job_events` the oldest are forgotten, and who reads them is told so."""
 

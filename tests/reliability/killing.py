@@ -20,6 +20,10 @@ ROOT = Path(__file__).parents[2]
 SERVED = Path(__file__).parent / "served"
 TERMINAL = {"completed": "pipeline_completed", "failed": "pipeline_failed", "canceled": "pipeline_canceled"}
 
+STARTING = 30.0
+"""Seconds for which a server that was just started is not expected to answer: a host that imports a framework, on a
+machine that does ten other things, has taken 22."""
+
 Job = dict[str, Any]
 Event = dict[str, Any]
 
@@ -79,6 +83,7 @@ class Site:
     settings: Mapping[str, str] = field(default_factory=dict)
     server: Server | None = None
     starts: int = 0
+    started_at: float = 0.0
     accepted: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -92,6 +97,7 @@ class Site:
     def start(self, *arguments: str, **settings: str) -> Server:
         environment = {"PYTHONPATH": str(ROOT), "ASGIPIPE_STORE_URL": self.store.url, **self.settings, **settings}
         self.starts += 1
+        self.started_at = time.monotonic()
         # Nobody waits until it is ready: it may die before that.
         self.server = self.serve(
             *self.host.arguments,
@@ -118,11 +124,15 @@ class Site:
         assert self.server is not None
         assert self.server.stop(signal.SIGKILL) == -signal.SIGKILL
 
+    def is_patient(self, since: float) -> bool:
+        """True while it is no wonder that something is not there yet which somebody has waited for since then."""
+        return time.monotonic() < max(since, self.started_at + STARTING) + PATIENCE
+
     # Requests
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Ask until there is an answer that is not 503, of whichever server."""
-        deadline = time.monotonic() + PATIENCE
+        since = time.monotonic()
         while True:
             try:
                 answer = self._client.request(method, f"{self.running().url}{self.host.prefix}{path}", **options)
@@ -130,7 +140,7 @@ class Site:
                     return answer
             except httpx.TransportError:
                 pass
-            assert time.monotonic() < deadline, f"no answer to {method} {path}:\n{self.running().stderr()}"
+            assert self.is_patient(since), f"no answer to {method} {path}:\n{self.running().stderr()}"
             time.sleep(0.01)
 
     def submit(self, run_name: str, **parameters: object) -> str:
@@ -153,9 +163,9 @@ class Site:
 
     def ended(self, job_id: str) -> Job:
         """Wait for the end of a job."""
-        deadline = time.monotonic() + PATIENCE
+        since = time.monotonic()
         while (job := self.job(job_id))["status"] not in TERMINAL:
-            assert time.monotonic() < deadline, f"{job} does not end:\n{self.running().stderr()}"
+            assert self.is_patient(since), f"{job} does not end:\n{self.running().stderr()}"
             time.sleep(0.02)
         return job
 

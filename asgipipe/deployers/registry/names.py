@@ -8,13 +8,19 @@ from asgipipe.errors import DeploymentError
 LONGEST = 100
 
 
+class WrongNameError(DeploymentError):
+    """A name that nothing can have."""
+
+    exit_code = 2
+
+
 def check_name(noun: str, name: str) -> None:
-    """Raise DeploymentError unless `name` has 1 to 100 printable characters, no space at its ends and no '-' first."""
+    """Raise WrongNameError unless `name` has 1 to 100 printable characters, no space at its ends and no '-' first."""
     # A '-' at its beginning would make an option of it on every command line.
     wrong = not name.isprintable() or name != name.strip() or name.startswith("-")
     if wrong or not 1 <= len(name) <= LONGEST:
         shown = ascii(name[:LONGEST])
-        raise DeploymentError(
+        raise WrongNameError(
             f"{shown} cannot name a {noun}: a name has 1 to {LONGEST} printable characters, no space at its ends and "
             "no '-' at its beginning"
         )

@@ -149,9 +149,8 @@ def small(tmp_path: Path) -> Iterator[Cluster]:
 @pytest.fixture(params=["small", "real"])
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Each of the two."""
-    found = request.getfixturevalue(request.param)
-    if isinstance(found, ControlPlane):
-        found = Cluster(found.kubeconfig, None, found.version)
+    given: Cluster | ControlPlane = request.getfixturevalue(request.param)
+    found = Cluster(given.kubeconfig, None, given.version) if isinstance(given, ControlPlane) else given
     yield found
     with found.client() as client:
         for name in found.names(Pod):

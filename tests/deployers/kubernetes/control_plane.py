@@ -48,7 +48,7 @@ def running(*, controllers: bool = False) -> Iterator[ControlPlane]:
     key = folder / "account.key"
     subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
     (folder / "tokens.csv").write_text(f"{TOKEN},ada,ada,system:masters\n", encoding="utf-8")
-    kubeconfig = write_kubeconfig(folder / "config", url, **{"insecure-skip-tls-verify": True})
+    kubeconfig = write_kubeconfig(folder / "config", url)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         for name, arguments in (

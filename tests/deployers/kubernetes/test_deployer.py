@@ -36,6 +36,11 @@ def inspected(cluster: Cluster, instance: Instance) -> Condition:
     return cluster.deployer().inspect(instance)
 
 
+def ports(client: Client, name: str) -> list[int]:
+    spec = client.get(Service, name).spec
+    return [port.port for port in (spec.ports if spec is not None else None) or []]
+
+
 # Starting
 
 
@@ -67,9 +72,10 @@ def test_a_start_that_is_repeated_changes_nothing(cluster: Cluster) -> None:
 
 def test_scaling_leaves_the_pods_as_they_are(cluster: Cluster) -> None:
     """Another number of replicas changes the Deployment, and not the template of its pods."""
-    workload, first = started(cluster, separate_stores=True)
+    values = {"separate_stores": True, "disruption_budget": False}
+    workload, first = started(cluster, **values)
     before = cluster.deployment().spec
-    cluster.start(cluster.deployer(replicas=3, separate_stores=True), replace(workload, revision=2), first)
+    cluster.start(cluster.deployer(replicas=3, **values), replace(workload, revision=2), first)
     after = cluster.deployment().spec
     assert (before.replicas, after.replicas) == (1, 3)
     assert before.selector == after.selector
@@ -83,7 +89,7 @@ def test_an_object_of_somebody_else_is_left_alone(cluster: Cluster) -> None:
     with pytest.raises(DeploymentError, match=f"there is a Service {cluster.name} .*not of this deployment"):
         started(cluster)
     with cluster.client() as client:
-        assert [port.port for port in client.get(Service, cluster.name).spec.ports or []] == [81]
+        assert ports(client, cluster.name) == [81]
     cluster.deployer().remove(f"id-{cluster.name}")
     with cluster.client() as client:
         client.delete(Service, cluster.name)
@@ -106,6 +112,16 @@ def test_a_namespace_that_is_missing_is_named(cluster: Cluster) -> None:
     """The way out is the command that makes it."""
     with pytest.raises(DeploymentError, match="kubectl create namespace nowhere"):
         cluster.start(cluster.deployer(namespace="nowhere"), cluster.workload())
+
+
+def test_an_api_that_is_too_old_is_named(cluster: Cluster) -> None:
+    """What the cluster does not serve is said by its kind, and when it came."""
+    if cluster.state is not None:
+        cluster.state.absent.add("poddisruptionbudgets")
+    elif cluster.version >= (1, 21):
+        pytest.skip("this API server has what the deployer needs")
+    with pytest.raises(DeploymentError, match=r"has no PodDisruptionBudget of policy/v1.*disruption_budget"):
+        started(cluster, replicas=2, separate_stores=True)
 
 
 # Looking
@@ -180,10 +196,7 @@ def test_a_pod_that_no_node_takes_is_waited_for(cluster: Cluster) -> None:
 
 def test_a_service_that_lost_a_pod_still_runs(cluster: Cluster) -> None:
     """After a rollout, one pod of several that fails does not make it an error; that is said, though."""
-    if cluster.version < (1, 26):
-        pytest.skip("several pods have a disruption budget, whose fields this API server does not know")
-    workload = cluster.workload()
-    instance = cluster.start(cluster.deployer(replicas=2, separate_stores=True), workload)
+    workload, instance = started(cluster, replicas=2, separate_stores=True, disruption_budget=False)
     cluster.report(replicas=2, updatedReplicas=2, readyReplicas=1, availableReplicas=1)
     cluster.add_pod(workload)
     cluster.add_pod(workload, ready=False, **container(terminated(1)))
@@ -269,9 +282,10 @@ def test_a_start_that_was_cut_short_is_undone(cluster: Cluster, monkeypatch: pyt
         apply(client, manifests[:applied], deployment_id=deployment_id, force=force)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(objects, "apply", cut_short)
-        cluster.start(cluster.deployer(port=81), replace(workload, revision=2), first)
+        with pytest.raises(KeyboardInterrupt):
+            cluster.start(cluster.deployer(port=81), replace(workload, revision=2), first)
     found, second = cluster.deployer().instances(workload.deployment_id)
     assert found == first
     assert inspected(cluster, second).status is Status.ABSENT
@@ -280,7 +294,7 @@ def test_a_start_that_was_cut_short_is_undone(cluster: Cluster, monkeypatch: pyt
     assert cluster.deployer().instances(workload.deployment_id) == [first]
     assert cluster.deployment().spec.template == template
     with cluster.client() as client:
-        assert [port.port for port in client.get(Service, cluster.name).spec.ports or []] == [8000]
+        assert ports(client, cluster.name) == [8000]
 
 
 def test_going_back_without_a_record_says_so(cluster: Cluster) -> None:

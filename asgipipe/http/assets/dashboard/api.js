@@ -45,10 +45,6 @@ export class Api {
     return this.#asked;
   }
 
-  forgetKey() {
-    this.#key = "";
-  }
-
   get hasKey() {
     return this.#key !== "";
   }

@@ -275,10 +275,6 @@ find("theme").addEventListener("change", ({ target }) => {
   chooseTheme(target.value);
   remember(target.value);
 });
-find("key").addEventListener("click", () => {
-  api.forgetKey();
-  find("main").replaceChildren(h("p", { id: "note", role: "status" }));
-  void start();
-});
+find("key").addEventListener("click", () => location.reload()); // the key is in this page's memory, and nowhere else
 links();
 void start();

@@ -168,9 +168,6 @@ function group(schema, { label, required }, children, behaviour) {
   return { element, say: saying(element, error), focus, ...behaviour };
 }
 
-function title(name, schema) {
-  return schema.title ?? String(name);
-}
 
 // One maker for each kind of schema
 
@@ -254,7 +251,7 @@ function objectField(form, schema, options) {
   for (const [name, member] of Object.entries(schema.properties ?? {})) {
     const own = form.schemas.resolve(member);
     const required = schema.required?.includes(name) ?? false;
-    const wanted = { label: title(name, own), value: given[name], required };
+    const wanted = { label: member.title ?? name, value: given[name], required };
     const known = required || name in given || form.schemas.initial(own) !== undefined;
     members.set(name, known ? form.make(member, wanted) : optionalField(form, member, wanted));
   }

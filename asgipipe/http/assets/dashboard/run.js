@@ -215,6 +215,7 @@ export class RunView {
     this.#flush();
     const { outputs, error, execution_time: time, metadata } = envelope ?? {};
     this.#done();
+    this.message.textContent = "";
     this.#say(name, [duration(time), metadata?.run_name].filter(Boolean).join(" · "));
     if (error) this.result.append(h("p", { class: "error" }, error));
     if (outputs !== null && outputs !== undefined) this.result.append(...shown("Result", outputs));

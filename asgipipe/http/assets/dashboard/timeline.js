@@ -4,11 +4,13 @@ import { duration, h, state, svg } from "./elements.js";
 
 const MOST_ROWS = 500;
 const PAUSE = 100; // milliseconds between two drawings
+const SLOW_PAUSE = 500; // while nothing happens but time
 
 export class Timeline {
   #rows = [];
   #left = 0;
   #timer = 0;
+  #lag = 0; // milliseconds by which the clock here is ahead of the events
 
   constructor() {
     this.body = h("tbody");
@@ -28,6 +30,7 @@ export class Timeline {
 
   /** @param {string} name @param {number} moment milliseconds @param {number} attempt */
   begin(name, moment, attempt = 1) {
+    this.#lag = Date.now() - moment;
     const again = attempt > 1 && this.#rows.findLast((row) => row.name === name && row.state !== "completed");
     if (again) Object.assign(again, { state: "running", end: null, attempt, error: "" });
     else this.#add({ name, state: "running", start: moment, end: null, attempt, error: "" });
@@ -53,7 +56,7 @@ export class Timeline {
     this.reset();
     for (const step of steps) {
       const start = Date.parse(step.started_at);
-      const end = step.execution_time === null ? null : start + step.execution_time * 1000;
+      const end = start + (step.execution_time ?? 0) * 1000;
       this.#add({ name: step.name, state: step.status, start, end, attempt: step.attempt, error: step.error ?? "" });
     }
     this.#later();
@@ -71,8 +74,8 @@ export class Timeline {
     return row;
   }
 
-  #later() {
-    this.#timer ||= setTimeout(() => { this.#timer = 0; this.#draw(); }, PAUSE);
+  #later(pause = PAUSE) {
+    this.#timer ||= setTimeout(() => { this.#timer = 0; this.#draw(); }, pause);
   }
 
   #draw() {
@@ -80,7 +83,8 @@ export class Timeline {
     this.element.hidden = rows.length === 0;
     this.rest.textContent = this.#left ? `${this.#left} further steps are not listed.` : "";
     const first = Math.min(...rows.map((row) => row.start));
-    const last = Math.max(...rows.map((row) => row.end ?? row.start), first + 1);
+    const goesOn = rows.some((row) => row.end === null);
+    const last = Math.max(...rows.map((row) => row.end ?? Date.now() - this.#lag), first + 1);
     for (const row of rows) {
       const end = row.end ?? last;
       const [name, what, bar, time] = row.cells;
@@ -93,6 +97,7 @@ export class Timeline {
       time.textContent = row.end === null ? "" : duration((end - row.start) / 1000);
       bar.replaceChildren(strip((row.start - first) / (last - first), (end - row.start) / (last - first), row.state));
     }
+    if (goesOn) this.#later(SLOW_PAUSE);
   }
 }
 
