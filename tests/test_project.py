@@ -208,7 +208,17 @@ def test_tests_are_laid_out_like_the_source() -> None:
     """Whoever looks for the tests of a package finds them in the folder of the same name."""
     packages = {path.parent.name for path in (ROOT / "asgipipe").glob("*/__init__.py")}
     folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py"))}
-    without = {"adapters", "benchmarks", "chaos", "conformance", "docs", "examples", "packaging", "reliability"}
+    without = {
+        "adapters",
+        "benchmarks",
+        "chaos",
+        "conformance",
+        "dashboard",
+        "docs",
+        "examples",
+        "packaging",
+        "reliability",
+    }
     assert folders - packages <= without
 
 

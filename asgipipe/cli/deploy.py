@@ -88,7 +88,7 @@ def deploy(
         update=update,
         overtake=overtake,
     )
-    show(desk, deployed, snapshot, as_json=as_json)
+    show(desk, deployed, snapshot, as_json=as_json, key_given=bool(made.keys))
     if blocking:
         block(desk, deployed.record, log_to_stderr=as_json)
 

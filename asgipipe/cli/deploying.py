@@ -51,18 +51,19 @@ def provisioned(
     )
 
 
-def show(desk: Desk, deployed: Deployed, snapshot: Snapshot, *, as_json: bool) -> None:
-    """Say what was deployed, and its key if that is new."""
+def show(desk: Desk, deployed: Deployed, snapshot: Snapshot, *, as_json: bool, key_given: bool = False) -> None:
+    """Say what was deployed, and its key if that was made up; one that was given is known, and not for every log."""
     record = deployed.record
+    key = None if key_given else deployed.key
     if as_json:
         document = deployment_json(record, desk.deployments.state(record), snapshot)
-        click.echo(json.dumps({**document, "auth_key": deployed.key}, indent=2))
+        click.echo(json.dumps({**document, "auth_key": key}, indent=2))
         return
     click.secho(f"{record.name} is {record.wanted.value}", fg="green", bold=True)
     for line in facts([("URL", record.url), ("Snapshot", snapshot.name), ("Deployer", record.deployer)]):
         click.echo(f"  {line}")
-    if deployed.key is not None:
-        click.echo(f"\n  Its key, shown this once, and kept for you in {desk.credentials.place}:\n    {deployed.key}")
+    if key is not None:
+        click.echo(f"\n  Its key, shown this once, and kept for you in {desk.credentials.place}:\n    {key}")
     elif serves_openly(record):
         click.secho("\n  It is OPEN: everyone who can reach it can run it without a key.", fg="red", err=True)
     click.echo("\n  Try it:")

@@ -60,6 +60,14 @@ class RunGroup(click.Group, ABC):
             return self._command(store, cmd_name, self.snapshot(desk, cmd_name))
         return None
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what can be run, for which click would open the store once for each."""
+        with opened(ctx.params.get("store"), quiet=True) as desk:
+            rows = [(name, _summary(self.snapshot(desk, name))) for name in self.names(desk)]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
     def _command(self, store: str | None, name: str, snapshot: Snapshot) -> click.Command:
         schema = snapshot.input_schema
         hidden = without_flag(schema, self.taken())
@@ -69,7 +77,7 @@ class RunGroup(click.Group, ABC):
             callback=partial(self.run, store, name),
             help=snapshot.description or f"Run {snapshot.pipeline}.",
             epilog=f"--json alone can give: {', '.join(hidden)}." if hidden else None,
-            short_help=cell(snapshot.description or snapshot.pipeline),
+            short_help=_summary(snapshot),
         )
 
     @abstractmethod
@@ -93,6 +101,10 @@ def _completing(context: click.Context) -> Iterator[None]:
     except (UserError, click.UsageError):
         if not context.resilient_parsing:
             raise
+
+
+def _summary(snapshot: Snapshot) -> str:
+    return cell(snapshot.description or snapshot.pipeline)
 
 
 _WHOLE = (

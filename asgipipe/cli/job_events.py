@@ -155,12 +155,13 @@ class _StatusLine:
         text = self._text()
         if self.possible and text:
             columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # not shutil's, which asks stdout
-            click.echo(f"\r{cell(text, columns - 1)}\x1b[K", nl=False, err=True)
+            # Not a color, so that NO_COLOR leaves it in.
+            click.echo(f"\r{cell(text, columns - 1)}\x1b[K", nl=False, err=True, color=True)
             self._visible = True
 
     def hide(self) -> None:
         if self._visible:
-            click.echo("\r\x1b[K", nl=False, err=True)
+            click.echo("\r\x1b[K", nl=False, err=True, color=True)
             self._visible = False
 
     def _text(self) -> str:

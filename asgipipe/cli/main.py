@@ -7,6 +7,7 @@ Exit status: 0 done; 1 a mistake, or something was cut short; 2 the command line
 
 import errno
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -63,8 +64,15 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="asgipipe %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of every error.")
-def cli(debug: bool) -> None:
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
     """Put a Python pipeline behind HTTP."""
+    context.color = _colored()
+
+
+def _colored() -> bool | None:
+    """Say whether output has colors: never with NO_COLOR (https://no-color.org), else where a terminal takes it."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 @click.command()
@@ -130,4 +138,4 @@ def _explain(error: Exception, *, debug: bool) -> int:
 
 
 def _say(message: str) -> None:
-    click.secho(f"Error: {message}", fg="red", err=True)
+    click.secho(f"Error: {message}", fg="red", err=True, color=_colored())

@@ -1,5 +1,7 @@
 """Something that moves on the terminal while a command waits."""
 
+import itertools
+import os
 import sys
 import threading
 from types import TracebackType
@@ -7,10 +9,14 @@ from typing import Self
 
 import click
 
+from asgipipe.cli.tables import cell
+
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PLAIN_FRAMES = "-\\|/"
 _PAUSE = 0.1
-_WIDEST = 100
+_WIDEST = 200
+"""Characters of a step, where there is no terminal."""
+_ERASED = "\r\x1b[2K"
 
 
 class Waiting:
@@ -28,13 +34,12 @@ class Waiting:
         self._lock = threading.Lock()
 
     def __call__(self, text: str) -> None:
-        text = text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
         with self._lock:
             if text == self._text or self._quiet:
                 return
             self._text = text
         if not self._moves:
-            click.echo(f"{text} …", err=True)
+            click.echo(f"{cell(text, _WIDEST)} …", err=True)
         elif self._thread is None:
             self._thread = threading.Thread(target=self._move, name="asgipipe-waiting", daemon=True)
             self._thread.start()
@@ -51,10 +56,15 @@ class Waiting:
 
     def _move(self) -> None:
         frames = _FRAMES if "utf" in (sys.stderr.encoding or "").lower() else _PLAIN_FRAMES
-        turn = 0
-        while not self._ended.wait(_PAUSE):
-            click.echo(
-                f"\r\x1b[2K{click.style(frames[turn % len(frames)], fg='cyan')} {self._text}", err=True, nl=False
-            )
-            turn += 1
-        click.echo("\r\x1b[2K", err=True, nl=False)
+        for frame in itertools.cycle(frames):
+            if self._ended.wait(_PAUSE):
+                break
+            _draw(f"{frame} {self._text}")
+        _draw("")
+
+
+def _draw(text: str) -> None:
+    """Put a text in the place of the line; what is wider than the terminal would begin another."""
+    columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    # Not a color, so that NO_COLOR leaves it in.
+    click.echo(f"{_ERASED}{cell(text, columns - 1)}", err=True, nl=False, color=True)

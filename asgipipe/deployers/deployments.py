@@ -189,7 +189,7 @@ class Deployments:
         with self._claimed(self._registry.deployment(name), "deleting", overtake) as work:
             try:
                 self._end(work)
-                self.deployer_of(work.record).remove(work.record.id)
+                self._remove(work.record)
             except UserError as error:
                 if not force:
                     raise
@@ -309,6 +309,12 @@ class Deployments:
         for instance in known_instances(work.record, own):
             own.stop(instance, grace=grace)
         work.save(replace(work.record, incoming=None))
+
+    def _remove(self, record: DeploymentRecord) -> None:
+        own = self.deployer_of(record)
+        for instance in known_instances(record, own):  # also one that was started from another folder
+            own.discard(instance)
+        own.remove(record.id)
 
 
 def _check_owner(record: DeploymentRecord, overtake: bool) -> None:

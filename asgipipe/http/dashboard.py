@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from asgipipe.errors import DefinitionError
 from asgipipe.http.files import FileTable, StaticFile
-from asgipipe.http.responses import respond
+from asgipipe.http.responses import respond, without_body
 from asgipipe.http.types import ASGIApp, Receive, Scope, Send
 
 ASSETS = Path(__file__).parent / "assets" / "dashboard"
@@ -78,6 +78,7 @@ class PathsModule:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         relative = {name: _link(self.root, path) for name, path in self.paths.items()}
+        send = without_body(send) if scope["method"] == "HEAD" else send
         await respond(send, 200, SCRIPT, b"export const paths = %b;\n" % to_json(relative))
 
 

@@ -359,11 +359,8 @@ class JobStore:
         sql = "SELECT DISTINCT owner FROM idempotency_keys WHERE deployment = ? AND status IS NULL"
         rows = await self._database.read(lambda transaction: transaction.rows(sql, self.deployment))
         owners = {owner for (owner,) in rows if isinstance(owner, int)}
-        dead = await self._database.dead(owners) if owners else set()
-        if dead:
-            await self._database.write(
-                lambda transaction: [keys.release_all(transaction, self.deployment, owner) for owner in sorted(dead)]
-            )
+        for owner in sorted(await self._database.dead(owners)) if owners else ():
+            await self._database.write(partial(keys.release_all, deployment=self.deployment, owner=owner))
 
     # Idempotency keys of sync runs
 

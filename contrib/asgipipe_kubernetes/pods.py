@@ -10,6 +10,7 @@ from lightkube.models.core_v1 import (
     EmptyDirVolumeSource,
     EnvFromSource,
     EnvVar,
+    ExecAction,
     HTTPGetAction,
     KeyToPath,
     Lifecycle,
@@ -23,7 +24,6 @@ from lightkube.models.core_v1 import (
     SeccompProfile,
     SecretEnvSource,
     SecurityContext,
-    SleepAction,
     TCPSocketAction,
     Toleration,
     TopologySpreadConstraint,
@@ -47,6 +47,16 @@ _SETTINGS, _TMP, _STATE = "settings", "tmp", "state"
 _START_PERIOD, _READY_PERIOD, _LIVE_PERIOD = 2, 3, 10
 """Seconds between two probes."""
 _PROBE_TIMEOUT = 5
+_RETIREMENT = """\
+import os, signal, socket, time
+try:
+    socket.create_connection(("127.0.0.1", {port}), 2).close()
+except OSError:
+    raise SystemExit(0)
+time.sleep({seconds})
+os.kill(1, signal.SIGUSR2)
+time.sleep(86400)
+"""
 _DEAD = 6
 """Failures until a container is started anew: a minute, in which one that is merely busy has answered."""
 
@@ -124,9 +134,16 @@ def _probe(plan: Plan, *, period: int, failures: int, ready: bool = False) -> Pr
 
 
 def _lifecycle(plan: Plan) -> Lifecycle | None:
-    """The server goes on for a while: those who route to the pod learn only by and by that it is to end."""
+    """Have a server that is to end leave new connections to others, once they are sent to others, and then end itself.
+
+    Told with SIGTERM, as it would be after the hook, it refuses what still comes on connections that are kept open. So
+    the hook stays until the container ends, and with it the hook; one that has not started up is told at once.
+    """
     seconds = plan.settings.pre_stop
-    return Lifecycle(preStop=LifecycleHandler(sleep=SleepAction(seconds=seconds))) if seconds else None
+    if not seconds:
+        return None
+    program = _RETIREMENT.format(port=plan.container_port, seconds=seconds)
+    return Lifecycle(preStop=LifecycleHandler(exec=ExecAction(command=["python3", "-I", "-c", program])))
 
 
 def _resources(plan: Plan) -> ResourceRequirements | None:

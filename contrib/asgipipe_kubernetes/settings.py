@@ -115,7 +115,7 @@ class KubernetesDeployerSettings(ImageSettings):
         default=None,
         min_length=1,
         max_length=512,
-        description="A ready image with asgipipe on its PATH and the project in project_folder.",
+        description="A ready image with asgipipe and python3 on its PATH, and the project in project_folder.",
     )
     registry: str | None = Field(
         default=None,
@@ -199,8 +199,8 @@ class KubernetesDeployerSettings(ImageSettings):
         default=5,
         ge=0,
         le=600,
-        description="Seconds that a pod still serves when it is to end, until no client is sent to it any more. More "
-        "than 0 needs Kubernetes 1.30.",
+        description="Seconds that a pod still takes new connections when it is to end, until none are sent to it any "
+        "more; it closes those it has after their next answer then. 0 has it drain at once.",
     )
     additional_resources: tuple[Path, ...] = Field(
         default=(),

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from pydantic import BaseModel, Field
 
 from asgipipe import pipeline
-from asgipipe.cli.typed import parameter_options, parameters_of
+from asgipipe.cli.typed import arguments_for, parameter_options, parameters_of, without_flag
 
 
 class Size(Enum):
@@ -104,3 +104,30 @@ def test_the_help_says_what_a_parameter_is() -> None:
     assert options["parameter_days"] == "[default: 3]"
     assert options["parameter_tags"] == "May be given several times."
     assert "parameter_json" not in options
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"city": "-x y", "days": 2, "dry_run": True, "size": "large", "unit": "C"},
+        {"dry_run": False, "tags": ["a", "b c"], "places": [{"lat": 1.5}], "place": {"lat": 0.5}},
+        {"city": "Rome", "json": "has no option of its own", "note": ""},
+    ],
+)
+def test_arguments_give_their_parameters(parameters: dict[str, object]) -> None:
+    """The arguments that a description shows are those that make the parameters again, of every kind."""
+    schema = everything.contract.input_schema
+    assert run(*arguments_for(parameters, schema, {"--json"})) == parameters
+
+
+def test_flags_that_are_taken() -> None:
+    """Of two parameters with one flag the first has it; a switch takes its opposite as well, and the rest is named."""
+
+    @pipeline
+    def awkward(no_hot: bool, hot: bool, class_: int, json: str, __: int = 1) -> str:
+        return json
+
+    schema = awkward.contract.input_schema
+    flags = [option.opts for option in parameter_options(schema, {"--json"})]
+    assert flags == [["--no-hot"], ["--class"]]
+    assert without_flag(schema, {"--json"}) == ["hot", "json", "__"]

@@ -1,4 +1,4 @@
-"""A real browser that tests can operate: pages by the DevTools protocol, with what they complained about and fetched."""
+"""A real browser that tests operate by the DevTools protocol; its pages know what they complained of and fetched."""
 
 import base64
 import itertools
@@ -66,7 +66,7 @@ class Chromium:
 
 
 class Page:
-    """`complaints` are exceptions, console errors and violations of the policy; `requests` every URL that was asked for."""
+    """`complaints` are exceptions, console errors and violations of the policy; `requests` are URLs."""
 
     def __init__(self, browser: Chromium, session: str) -> None:
         self._browser = browser
@@ -122,11 +122,18 @@ class Page:
         self.until(f"document.querySelector({quoted}) !== null")
         box = self.run(
             f"(() => {{ const each = document.querySelector({quoted}); each.scrollIntoView({{ block: 'center' }});"
-            " const { x, y, width, height } = each.getBoundingClientRect(); return [x + width / 2, y + height / 2]; })()"
+            " const box = each.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
         at = {"x": box[0], "y": box[1], "button": "left", "clickCount": 1}
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, **at)
+
+    def push(self, text: str, within: str = "main") -> None:
+        """Push the last button that says `text`."""
+        self.until(
+            f"(() => {{ const said = [...document.querySelectorAll({json.dumps(within + ' button')})].filter((each) =>"
+            f" each.textContent === {json.dumps(text)}); said.at(-1)?.click(); return said.length; }})()"
+        )
 
     def field(self, label: str) -> str:
         """Return a selector for the control with this label."""
@@ -139,7 +146,9 @@ class Page:
     def type(self, selector: str, text: str) -> None:
         """Put a text in the place of what a control holds."""
         self.until(f"document.querySelector({json.dumps(selector)}) !== null")
-        self.run(f"(() => {{ const each = document.querySelector({json.dumps(selector)}); each.focus(); each.select(); }})()")
+        self.run(
+            f"(() => {{ const each = document.querySelector({json.dumps(selector)}); each.focus(); each.select(); }})()"
+        )
         self.press("Delete")
         self.call("Input.insertText", text=text)
 
@@ -179,5 +188,3 @@ def chromium(profile: Path) -> Iterator[Chromium]:
         port, path = told.read_text().split()
         with connect(f"ws://127.0.0.1:{port}{path}", max_size=MOST, compression=None) as connection:
             yield Chromium(connection)
-
-

@@ -335,3 +335,68 @@ def test_a_failed_open_one_is_not_open_the_next_time(
         deployments.deploy("hello", snapshot("one"), keys=Keys(open=True))
     assert deployments.deploy("hello", registry.snapshot("one")).key is not None
     assert len(registry.deployment("hello").key_digests) == 1
+
+
+def test_what_never_served_is_provisioned_as_it_was_asked_for(
+    deployments: Deployments, registry: Registry, engine: Engine, snapshot: MakeSnapshot
+) -> None:
+    """Its key and environment are those of the command that failed: it is never open by accident."""
+    engine.script.append(FAILED)
+    with pytest.raises(RolloutError):
+        deployments.deploy("hello", snapshot("one"), environment={"MODEL": "small"})
+    deployments.provision("hello")
+    record = registry.deployment("hello")
+    key = Credentials().get(record.id)
+    assert key is not None
+    assert record.key_digests == (digest_of(key),)
+    assert engine.workloads[-1].environment["MODEL"] == "small"
+    assert json.loads(engine.workloads[-1].environment["ASGIPIPE_AUTH_KEY"]) == [digest_of(key)]
+
+
+def test_failures_are_in_the_history(
+    deployments: Deployments, registry: Registry, engine: Engine, snapshot: MakeSnapshot
+) -> None:
+    """A rollout that failed is noted with its revision and reason, whatever comes after it."""
+    deployments.deploy("hello", snapshot("one"))
+    engine.script.append(FAILED)
+    with pytest.raises(RolloutError):
+        deployments.deploy("hello", snapshot("two"), update=True)
+    newest = registry.history(registry.deployment("hello").id)[0]
+    assert (newest.action, newest.detail) == ("failed", {"revision": 2, "reason": "no model file"})
+
+
+def test_a_claim_of_the_dead_is_not_pending(
+    deployments: Deployments, registry: Registry, snapshot: MakeSnapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the command that starts it lives it is PENDING; when that was killed, an ERROR that says how to go on."""
+    made = deployments._add("hello", snapshot("one"), "local")
+    claim = identity.claim("deploying one")
+    registry.claim(made.id, claim, identity.is_dead)
+    record = registry.save(replace(made, wanted=Status.RUNNING), claim)
+    assert deployments.state(record).status is Status.PENDING
+    monkeypatch.setattr(identity, "is_dead", lambda claim: True)
+    state = deployments.state(record)
+    assert state.status is Status.ERROR
+    assert "provision hello" in str(state.reason)
+
+
+def test_what_is_checked_before_a_snapshot_is_made(
+    deployments: Deployments, engine: Engine, snapshot: MakeSnapshot
+) -> None:
+    """A name that nothing can have, a deployer that is not known or does not work, and one that is ABSENT."""
+
+    def check(name: str, deployer: str | None = None) -> None:
+        deployments.check_deploy(name, deployer=deployer, update=False, overtake=False)
+
+    check("hello")
+    with pytest.raises(DeploymentError, match="cannot name a deployment"):
+        check("-hello")
+    with pytest.raises(DeploymentError, match="there is no deployer 'nobody'"):
+        check("hello", "nobody")
+    deployments.deploy("hello", snapshot("one"))
+    deployments.deprovision("hello")
+    with pytest.raises(DeploymentError, match="'asgipipe deployment provision hello' starts it as it was"):
+        check("hello")
+    engine.broken = "the engine is not there"
+    with pytest.raises(DeploymentError, match="the engine is not there"):
+        check("other")

@@ -175,6 +175,10 @@ def test_the_default_is_told_where_the_endpoints_are(root: str, invoke: str, rel
     module = body(board, "/dashboard/paths.js", b"*/*")
     assert module is not None
     assert json.loads(module.removeprefix(b"export const paths = ").removesuffix(b";\n")) == {"invoke": relative}
+    found = board.lookup("/dashboard/paths.js")
+    assert found is not None
+    headed = asyncio.run(exchange(found, "/dashboard/paths.js", method="HEAD"))
+    assert (headed.body, headed.header(b"content-length")) == (b"", b"%d" % len(module))
 
 
 def test_a_folder_that_cannot_be_a_dashboard_is_refused_by_name(folder: Path) -> None:

@@ -265,7 +265,9 @@ def test_every_route_in_every_way() -> None:
         assert registry < found
         async with lifespan(app):
             index = (await reply(app, Ask("GET", "/"))).body
-            tried = {variant for path in (*found, "/", "/nothing", "/dashboard/style.css") for variant in variants(path)}
+            tried = {
+                variant for path in (*found, "/", "/nothing", "/dashboard/style.css") for variant in variants(path)
+            }
             for kind, asked in asked_for(tried):
                 given = await reply(app, asked)
                 path = str(asked.scope["path"])

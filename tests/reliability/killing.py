@@ -21,8 +21,8 @@ SERVED = Path(__file__).parent / "served"
 TERMINAL = {"completed": "pipeline_completed", "failed": "pipeline_failed", "canceled": "pipeline_canceled"}
 
 STARTING = 30.0
-"""Seconds for which a server that was just started is not expected to answer: a host that imports a framework, on a
-machine that does ten other things, has taken 22."""
+"""Seconds in which a server that was just started need not answer: on a busy machine its imports take many times as
+long as usual."""
 
 Job = dict[str, Any]
 Event = dict[str, Any]

@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field
 
 from asgipipe import get_step_context, pipeline, step
 
+PAUSE = 0.1  # seconds: more than a page takes to show a piece
+
 
 class Colour(Enum):
     RED = "red"
@@ -32,6 +34,9 @@ class Pickup(BaseModel):
     shop: str = "main street"
 
 
+COURIER = Courier()
+
+
 @step
 def gather(wines: list[Wine], colour: Colour) -> list[str]:
     return [f"{wine.name} {wine.year} {colour.value}" for wine in wines]
@@ -49,10 +54,9 @@ async def pack(names: list[str], wait: float) -> int:
 
 @step
 def tell(names: list[str], count: int) -> Iterator[str]:
-    for name in names:
-        time.sleep(0.01)
-        yield f"{name}, "
-    yield f"{count} in all"
+    for piece in (*(f"{name}, " for name in names), f"{count} ", "in ", "all"):
+        time.sleep(PAUSE)
+        yield piece
 
 
 @step
@@ -64,7 +68,7 @@ def gild(text: str) -> str:
 def order(
     wines: list[Wine],
     colour: Colour = Colour.RED,
-    way: Annotated[Courier | Pickup, Field(discriminator="kind")] = Courier(),
+    way: Annotated[Courier | Pickup, Field(discriminator="kind")] = COURIER,
     note: str | None = None,
     prices: dict[str, float] | None = None,
     wait: float = Field(0, ge=0, le=60),
@@ -74,7 +78,7 @@ def order(
     """Packs an order of wines and tells what is in it."""
     names = gather(wines, colour)
     count = pack(names, wait)
-    text = tell(names, count)
+    text = "".join(tell(names, count))
     if gift:
         text = gild(text)
     return text

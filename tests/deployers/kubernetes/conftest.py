@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tests.deployers.kubernetes import samples
 pytest.importorskip("lightkube")
 
 from lightkube import Client, KubeConfig  # they need the extra
+from lightkube.core.resource import NamespacedResource
 from lightkube.models.core_v1 import Container, PodSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
@@ -21,12 +22,10 @@ from lightkube.resources.core_v1 import Pod
 from lightkube.types import PatchType
 
 from asgipipe_kubernetes import KubernetesDeployer
+from asgipipe_kubernetes.objects import name_of
 from tests.deployers.kubernetes import control_plane
 from tests.deployers.kubernetes.api import State, serving, write_kubeconfig
 from tests.deployers.kubernetes.control_plane import ControlPlane
-
-SLEEP_ACTION = (1, 30)
-"""The version of Kubernetes from which on a pod may sleep before it stops."""
 
 
 @dataclass
@@ -43,8 +42,7 @@ class Cluster:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def deployer(self, **values: object) -> KubernetesDeployer:
-        defaults = {"kubeconfig": self.kubeconfig, **({"pre_stop": 0} if self.version < SLEEP_ACTION else {})}
-        return KubernetesDeployer("cluster", samples.settings(**{**defaults, **values}))
+        return KubernetesDeployer("cluster", samples.settings(**{"kubeconfig": self.kubeconfig, **values}))
 
     def workload(self, **values: object) -> Workload:
         return samples.workload(**{"name": self.name, "deployment_id": f"id-{self.name}", **values})  # type: ignore[arg-type]
@@ -59,10 +57,10 @@ class Cluster:
         with self.client() as client:
             return client.get(Deployment, self.name)
 
-    def names(self, kind: type) -> list[str]:
+    def names(self, kind: type[NamespacedResource]) -> list[str]:
         with self.client() as client:
-            found = client.list(kind, labels={"asgipipe.dev/deployment": f"id-{self.name}"})
-            return sorted(str(each.metadata.name) for each in found)
+            found: Iterable[object] = client.list(kind, labels={"asgipipe.dev/deployment": f"id-{self.name}"})
+            return sorted(name_of(each) for each in found)
 
     # What controllers and kubelets do
 

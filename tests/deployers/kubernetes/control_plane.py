@@ -58,7 +58,11 @@ def running(*, controllers: bool = False) -> Iterator[ControlPlane]:
             stack.enter_context(_process([str(assets / name), *arguments], folder / f"{name}.log"))
         _await(url, folder)
         if controllers:
-            arguments = [f"--kubeconfig={kubeconfig}", "--controllers=*,-nodeipam", "--secure-port=0"]
+            arguments = [
+                f"--kubeconfig={kubeconfig}",
+                "--controllers=deployment,replicaset,garbagecollector,endpoint",
+                "--secure-port=0",
+            ]
             manager = [str(assets / "kube-controller-manager"), *arguments, "--leader-elect=false"]
             stack.enter_context(_process(manager, folder / "controllers.log"))
         _post(url, "/api/v1/namespaces", f'{{"metadata": {{"name": "{NAMESPACE}"}}}}')

@@ -141,7 +141,10 @@ def test_a_pod_has_the_time_to_drain() -> None:
     given = plan(workload(drain=12.5), pre_stop=7)
     spec = manifests.deployment(given).to_dict()["spec"]["template"]["spec"]
     assert spec["terminationGracePeriodSeconds"] == 7 + 13 + 10
-    assert container(given)["lifecycle"] == {"preStop": {"sleep": {"seconds": 7}}}
+    hook = json.loads(json.dumps(container(given)["lifecycle"]))["preStop"]["exec"]["command"]
+    assert hook[:3] == ["python3", "-I", "-c"]
+    compile(hook[3], "hook", "exec")
+    assert "time.sleep(7)\nos.kill(1, signal.SIGUSR2)\n" in hook[3]
     assert "lifecycle" not in container(plan(pre_stop=0))
 
 

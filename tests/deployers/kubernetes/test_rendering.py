@@ -61,7 +61,7 @@ def test_settings_and_flags_are_in_the_settings_file(asgipipe: Run) -> None:
     documents = rendered(asgipipe, "--max-concurrency", "7", "--root-url-path", "/api")
     (settings,) = [each for each in documents if str(each["kind"]) == "ConfigMap"]
     deployment = yaml.safe_load(settings["data"]["settings.yaml"])["settings"]["deployment"]
-    assert deployment == {"max_concurrency": 7, "root_url_path": "/api"}
+    assert deployment == {"max_concurrency": "7", "root_url_path": "/api"}
 
 
 def test_secrets_are_printed_on_demand(asgipipe: Run, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_registered_deployer_and_a_snapshot_are_rendered(asgipipe: Run) -> Non
     documents = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
     assert documents["Deployment"]["spec"]["template"]["spec"]["containers"][0]["image"] == "weather:4"
     assert {each["metadata"]["namespace"] for each in documents.values()} == {"services"}
-    assert '"max_concurrency": 3' in documents["ConfigMap"]["data"]["settings.yaml"]
+    assert '"max_concurrency": "3"' in documents["ConfigMap"]["data"]["settings.yaml"]
     refused = asgipipe("kubernetes", "render", "monday", "--deployer", "cluster", "--max-concurrency", "4")
     assert (refused.returncode, "has its settings" in refused.stderr) == (2, True)
 

@@ -10,7 +10,7 @@ from tests.stores.sqlite.faults import Disk
 disk = Disk()
 defaults = SQLiteDatabase.__init__.__kwdefaults__
 assert defaults is not None
-assert defaults["factory"] is sqlite3.Connection
+assert defaults["factory"] is None
 defaults["factory"] = disk.factory()
 
 TROUBLES: Mapping[str, tuple[int | None, Mapping[str, int]]] = {

@@ -50,14 +50,14 @@ export class Api {
   }
 
   /** Send a request, again with a key where one is needed; raises Refusal for what is not a success. */
-  async send(url, { method = "GET", body, headers = {}, signal, quiet = false } = {}) {
+  async send(url, { method = "GET", body, headers = {}, signal } = {}) {
     for (;;) {
       const used = this.#key;
       const sent = { accept: "application/json", ...headers };
       if (used) sent.authorization = `Bearer ${used}`;
       if (body !== undefined) sent["content-type"] = "application/json";
       const answer = await fetch(url, { method, body, headers: sent, signal, cache: "no-store", credentials: "same-origin" });
-      if (answer.status === 401 && !quiet) {
+      if (answer.status === 401 && /bearer/i.test(answer.headers.get("www-authenticate") ?? "")) {
         await this.#newKey(used);
         continue;
       }
@@ -131,10 +131,9 @@ export class Api {
     return this.read(`${this.url("jobs", jobId)}/cancel`, { method: "POST" });
   }
 
-  /** A page of `jobs` or `runs`. */
-  page(name, cursor, limit) {
-    const query = new URLSearchParams({ limit: String(limit), ...(cursor ? { cursor } : {}) });
-    return this.read(`${this.url(name)}?${query}`);
+  /** The newest of `jobs` or `runs`. */
+  newest(name, limit) {
+    return this.read(`${this.url(name)}?limit=${limit}`);
   }
 }
 

@@ -225,22 +225,22 @@ function links() {
 
 function build(info) {
   const { drawn, element } = about(info);
-  const lists = [];
+  const parts = []; // those that keep themselves up to date
   let form = null;
   const view = new RunView(api, drawn, () => {
     if (form) form.button.disabled = view.busy;
-    for (const list of lists) void list.refresh();
+    for (const part of parts) void part.refresh();
   });
-  if (api.has("jobs")) lists.push(new Records(api, "jobs", (job) => openJob(view, job)));
-  if (api.has("runs")) lists.push(new Records(api, "runs", (run) => openRun(view, run)));
+  if (api.has("jobs")) parts.push(new Records(api, "jobs", (job) => openJob(view, job)));
+  if (api.has("runs")) parts.push(new Records(api, "runs", (run) => openRun(view, run)));
   if (api.has("invoke")) {
     form = new RunForm(info, view);
     view.onreuse = (parameters) => form.fill(parameters);
   }
   view.element.tabIndex = -1;
-  const metrics = api.has("metrics") ? new Metrics(api).element : null;
+  if (api.has("metrics")) parts.push(new Metrics(api));
   const work = h("div", { class: "work" }, form?.element, view.element);
-  find("main").replaceChildren(...[element, work, ...lists.map((list) => list.element), metrics].filter(Boolean));
+  find("main").replaceChildren(element, work, ...parts.map((part) => part.element));
 }
 
 async function openJob(view, job) {

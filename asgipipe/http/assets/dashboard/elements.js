@@ -39,7 +39,7 @@ export function unique(prefix) {
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds < 0.0001) return "< 0.1 ms";
-  if (seconds < 1) return `${(seconds * 1000).toPrecision(3).replace(/\.?0+$/, "")} ms`;
+  if (seconds < 1) return `${Number((seconds * 1000).toPrecision(3))} ms`;
   if (seconds < 100) return `${seconds.toFixed(2)} s`;
   return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
 }
@@ -58,19 +58,21 @@ export function state(name) {
   return h("span", { class: `state ${name}` }, h("span", { "aria-hidden": "true" }, `${signs[name] ?? "·"} `), name);
 }
 
-/** Call `work` every `seconds` while the page is seen; a call never overlaps the one before. */
+/** Call `work` every `seconds` while the page is seen, and when what is returned is called; calls never overlap. */
 export function whileSeen(seconds, work) {
   let timer = 0;
   let busy = false;
+  let again = false;
   const turn = async () => {
     clearTimeout(timer);
+    again = busy;
     if (document.hidden || busy) return;
     busy = true;
     try {
       await work();
     } finally {
       busy = false;
-      timer = setTimeout(turn, seconds * 1000);
+      timer = setTimeout(turn, again ? 0 : seconds * 1000);
     }
   };
   document.addEventListener("visibilitychange", turn);

@@ -12,7 +12,7 @@
  */
 
 import { h, unique } from "./elements.js";
-import { Schemas, isObject, limits, mapped, same } from "./schema.js";
+import { Schemas, isExact, isObject, limits, mapped, same } from "./schema.js";
 
 const MOST_ITEMS = 500; // of one list or object; more are edited as JSON
 const SHORT = 100; // characters up to which a text is one line
@@ -188,7 +188,7 @@ function numberField(form, schema, options) {
   const mode = schema.type === "integer" ? "numeric" : "decimal";
   const negative = (schema.minimum ?? schema.exclusiveMinimum ?? -1) < 0;
   const control = h("input", { type: "text", inputmode: negative ? "text" : mode, autocomplete: "off" });
-  control.value = options.value ?? "";
+  control.value = isExact(options.value) ? options.value.rawJSON : options.value ?? "";
   const hint = schema.type === "integer" ? "a whole number" : "a number";
   return simple(control, schema, { ...options, hint }, () => numeral(control.value.trim()));
 }
@@ -199,6 +199,12 @@ function numeral(text) {
   // Integers beyond 2^53 go as they were typed, where the browser can.
   const exact = Number.isSafeInteger(Number(text)) || /[.eE]/.test(text) || !JSON.rawJSON;
   return exact ? Number(text) : JSON.rawJSON(text);
+}
+
+/** Reads whole numbers beyond 2^53 as they were typed, where the browser can. */
+function exactly(name, value, { source } = {}) {
+  if (typeof value !== "number" || Number.isSafeInteger(value) || !source || !JSON.rawJSON) return value;
+  return /^-?\d+$/.test(source) ? JSON.rawJSON(source) : value;
 }
 
 function booleanField(form, schema, options) {
@@ -237,7 +243,7 @@ function jsonField(form, schema, options) {
   const field = simple(control, schema, { ...options, hint: "as JSON" }, () => {
     if (control.value.trim() === "") return undefined;
     try {
-      return JSON.parse(control.value);
+      return JSON.parse(control.value, exactly);
     } catch {
       throw new Unreadable(field);
     }

@@ -9,8 +9,9 @@
 import { h, svg } from "./elements.js";
 
 const MOST_NODES = 300; // beyond that a picture helps nobody
-const LONGEST_NAME = 18; // characters that fit into a box
+const LONGEST_NAME = 15; // characters that fit into a box
 const [WIDTH, HEIGHT, ACROSS, ALONG] = [152, 44, 24, 44]; // of a box, and the gaps between boxes
+const [SMALL, SMALLEST] = [0.8, 0.6]; // how far the picture may shrink: to be drawn across, and at all
 const SWEEPS = 4;
 const SIGNS = { completed: "✓", failed: "✕", canceled: "⊘", running: "●", restored: "↺" };
 const MARKS = {
@@ -78,7 +79,7 @@ export class Graph {
     if (!drawn) return;
     const { running = 0, last = "" } = this.#states.get(id) ?? {};
     const name = running ? "running" : last;
-    drawn.group.setAttribute("class", `${drawn.classes} ${name}`);
+    drawn.group.dataset.state = name;
     drawn.sign.textContent = SIGNS[name] ?? "";
   }
 
@@ -93,16 +94,22 @@ export class Graph {
   #draw() {
     const width = this.place.clientWidth;
     if (!width) return;
-    const layers = arrange(this.nodes, this.edges);
-    const across = layers.length * (WIDTH + ALONG) <= width;
-    if (across === this.across && this.#drawn.size) return;
-    this.across = across;
+    this.layers ??= arrange(this.nodes, this.edges);
+    const across = this.layers.length * (WIDTH + ALONG) * SMALL <= width;
+    if (across !== this.across) this.#redraw(across);
+    const { at, picture } = this;
+    const scale = Math.max(SMALLEST, Math.min(1, (width - 8) / at.width));
+    picture.setAttribute("width", at.width * scale);
+    picture.setAttribute("height", at.height * scale);
+  }
+
+  #redraw(across) {
+    const { layers } = this;
     const at = across ? lengthwise(layers) : downwards(layers);
-    const picture = svg("svg", {
-      width: at.width, height: at.height, viewBox: `0 0 ${at.width} ${at.height}`, role: "img", "aria-label": this.#words(),
-    });
+    const picture = svg("svg", { viewBox: `0 0 ${at.width} ${at.height}`, role: "img", "aria-label": this.#words() });
     picture.append(arrow(), ...this.#lines(layers, at), ...this.#boxes(layers, at));
     this.place.replaceChildren(picture);
+    Object.assign(this, { across, at, picture });
     for (const id of this.#drawn.keys()) this.#paint(id);
   }
 
@@ -128,11 +135,11 @@ export class Graph {
         { class: classes, transform: `translate(${x - WIDTH / 2} ${y - HEIGHT / 2})` },
         svg("title", {}, [node.id, ...marks.map(([, [, text]]) => text)].join(", ")),
         svg("rect", { width: WIDTH, height: HEIGHT, rx: 9 }),
-        svg("text", { x: WIDTH / 2, y: 27, "text-anchor": "middle" }, short(node.id)),
+        svg("text", { x: WIDTH / 2 + 7, y: 27, "text-anchor": "middle" }, short(node.id)),
         svg("text", { class: "marks", x: WIDTH - 7, y: 13, "text-anchor": "end" }, marks.map(([, [mark]]) => mark).join("")),
         sign,
       );
-      this.#drawn.set(node.id, { group, sign, classes });
+      this.#drawn.set(node.id, { group, sign });
       return group;
     });
   }

@@ -36,7 +36,7 @@ export class Metrics {
       h("div", { class: "plots" }, ...this.plots.map((plot) => plot.element)),
       this.totals,
     );
-    whileSeen(PERIOD, () => this.#load());
+    this.refresh = whileSeen(PERIOD, () => this.#load());
   }
 
   async #load() {
@@ -45,7 +45,7 @@ export class Metrics {
       this.#samples = [...this.#samples, { ...counted, at: performance.now() / 1000 }].slice(-SAMPLES);
       for (const plot of this.plots) plot.show(this.#samples);
       const { total_executions: total, successful_executions: good, failed_executions: bad, canceled_executions: left } = counted;
-      this.totals.textContent = `${total} runs in all: ${good} completed, ${bad} failed, ${left} canceled.`;
+      this.totals.textContent = `Runs in all: ${total}, of these ${good} completed, ${bad} failed, ${left} canceled.`;
     } catch (error) {
       this.totals.textContent = `The metrics are not up to date: ${error.message}`;
     }

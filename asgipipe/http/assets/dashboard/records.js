@@ -29,7 +29,7 @@ export class Records {
     this.more = h("button", { type: "button", class: "plain", hidden: true, onclick: () => this.#grow() }, "Show more");
     const table = h("table", { class: "records" }, h("caption", { class: "unseen" }, KINDS[name].title), h("thead", {}, h("tr", {}, ...head)), this.body);
     const id = `${name}-title`;
-    this.table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": id }, table);
+    this.table = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-labelledby": id }, table);
     this.element = h("section", { "aria-labelledby": id, id: name }, h("h2", { id }, KINDS[name].title), this.table, this.note, this.more);
     this.refresh = whileSeen(PERIOD, () => this.#load());
   }
@@ -41,7 +41,7 @@ export class Records {
 
   async #load() {
     try {
-      const page = await this.#api.page(this.name, null, this.#limit);
+      const page = await this.#api.newest(this.name, this.#limit);
       this.#show(page[this.name]);
       this.more.hidden = !page.next_cursor || this.#limit >= MOST;
       this.note.textContent = page[this.name].length ? "" : KINDS[this.name].none;

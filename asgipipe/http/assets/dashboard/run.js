@@ -16,7 +16,7 @@ export class RunView {
   #graph;
   #control = null; // of the requests that belong to what is shown
   #jobId = null;
-  #streamed = false;
+  #held = false; // whether looking away would end the run, or lose its answer
   #pieces = [];
   #timer = 0;
 
@@ -42,14 +42,14 @@ export class RunView {
     );
   }
 
+  /** True while nothing else can be shown. */
   get busy() {
-    return this.#control !== null;
+    return this.#control !== null && this.#held;
   }
 
   /** Run the pipeline; raises Refusal when it was not started. `mode` is sync, async or stream. */
   async start(mode, body) {
-    const signal = this.#begin("Starting");
-    this.#streamed = mode !== "async";
+    const signal = this.#begin("Starting", true);
     this.progress.hidden = false;
     try {
       if (mode === "sync") {
@@ -59,6 +59,7 @@ export class RunView {
       } else if (mode === "stream") await this.#watch(this.#api.stream(body, signal));
       else {
         this.#jobId = await this.#api.submit(body);
+        this.#held = false;
         this.changed();
         this.#say("pending", "Accepted as a job");
         this.stop.hidden = !this.#api.has("jobs");
@@ -74,9 +75,8 @@ export class RunView {
   /** Watch a job, from its first event on. */
   async follow(job) {
     if (this.#refuses()) return;
-    const signal = this.#begin("Reading the events");
+    const signal = this.#begin("Reading the events", false);
     this.#jobId = job.job_id;
-    this.#streamed = false;
     this.stop.hidden = !["pending", "running"].includes(job.status);
     this.element.focus();
     try {
@@ -89,7 +89,7 @@ export class RunView {
   /** Show a recorded run, as GET /runs/{run_id} has it. */
   show(run) {
     if (this.#refuses()) return;
-    this.#begin("");
+    this.#begin("", false);
     this.timeline.show(run.steps);
     for (const step of run.steps) this.#graph?.begin(step.name);
     for (const step of run.steps) this.#graph?.end(step.name, step.status);
@@ -98,15 +98,15 @@ export class RunView {
     this.#finish(run.status, { outputs, error, execution_time, metadata: { run_name: run.run_name, parameters_used: run.parameters } });
   }
 
-  /** A run that is streamed would be cancelled by looking away. */
   #refuses() {
-    if (!(this.busy && this.#streamed)) return false;
+    if (!this.busy) return false;
     this.message.textContent = "Wait for this run, or cancel it, before another one is shown.";
     return true;
   }
 
-  #begin(text) {
+  #begin(text, held) {
     this.#control?.abort();
+    this.#held = held;
     const control = new AbortController();
     this.#control = control;
     this.#jobId = null;
@@ -191,12 +191,12 @@ export class RunView {
     const atEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
     let text = this.#pieces.join("");
     this.#pieces = [];
-    if (output.textContent.length + text.length > MOST_TEXT) {
-      text = `…${(output.textContent + text).slice(-MOST_TEXT / 2)}`;
-      output.replaceChildren();
+    const kept = output.firstChild ?? output.appendChild(document.createTextNode(""));
+    if (kept.length + text.length > MOST_TEXT) {
+      text = `…${(kept.data + text).slice(-MOST_TEXT / 2)}`;
+      kept.data = "";
     }
-    output.append(text);
-    output.normalize();
+    kept.appendData(text);
     output.hidden = false;
     if (atEnd) output.scrollTop = output.scrollHeight;
   }

@@ -60,7 +60,7 @@ export class Schemas {
     if (kind === "union") return this.choices(schema).some((choice) => this.fits(choice, value));
     if (kind === "object" || (kind === "json" && schema.type === "object")) return isObject(value) && this.#members(schema, value);
     if (kind === "array" || (kind === "json" && schema.type === "array")) return Array.isArray(value);
-    if (kind === "integer") return Number.isInteger(value);
+    if (kind === "integer") return Number.isInteger(value) || isExact(value);
     if (kind === "null") return value === null;
     return kind === "json" || typeof value === kind;
   }
@@ -88,8 +88,13 @@ export function mapped(schema) {
   return more === true || isObject(more) || isObject(schema.patternProperties);
 }
 
+/** True for a number that is kept as text, because it is too large for JavaScript's own. */
+export function isExact(value) {
+  return JSON.isRawJSON?.(value) ?? false;
+}
+
 export function isObject(value) {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !isExact(value);
 }
 
 export function same(one, other) {

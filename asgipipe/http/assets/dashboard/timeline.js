@@ -16,8 +16,8 @@ export class Timeline {
     this.body = h("tbody");
     this.rest = h("p", { class: "muted" });
     const head = ["Step", "State", "When", "Time"].map((text) => h("th", { scope: "col" }, text));
-    const table = h("table", {}, h("caption", {}, "Steps"), h("thead", {}, h("tr", {}, ...head)), this.body);
-    const place = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Steps" }, table);
+    const table = h("table", { class: "steps" }, h("caption", {}, "Steps"), h("thead", {}, h("tr", {}, ...head)), this.body);
+    const place = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "The steps of the run" }, table);
     this.element = h("div", { hidden: true }, place, this.rest);
   }
 
