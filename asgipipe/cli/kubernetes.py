@@ -154,4 +154,6 @@ def _workload(snapshot: Snapshot, name: str, revision: int, environment: dict[st
         root=service.root,
         ready_path=service.ready_path,
         drain=service.drain,
+        health_path=service.health_path,
+        shared_store=service.shared_store,
     )

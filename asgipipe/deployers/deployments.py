@@ -360,4 +360,6 @@ def _workload(record: DeploymentRecord, snapshot: Snapshot) -> Workload:
         root=snapshot.service.root,
         ready_path=snapshot.service.ready_path,
         drain=snapshot.service.drain,
+        health_path=snapshot.service.health_path,
+        shared_store=snapshot.service.shared_store,
     )

@@ -29,6 +29,8 @@ class Service:
 
     `scheme` is http or https, `root` the path below which the service is (`root_url_path` and `api_url_path`),
     `ready_path` the whole path of its `/ready`, `drain` the seconds that it may take to finish when it is told to stop.
+    `health_path` is None where neither `/health` nor `/ready` is served; `shared_store` says that what it keeps is in a
+    database which other machines reach.
     """
 
     scheme: str
@@ -37,6 +39,8 @@ class Service:
     root: str
     ready_path: str
     drain: float
+    health_path: str | None = "/health"
+    shared_store: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class Workload:
 
     `environment` holds what the user added, secrets among it, and the settings that are secret (`ASGIPIPE_AUTH_KEY`, as
     digests); nothing of it goes into a command line, an image or a log. `revision` grows with every provisioning of the
-    deployment. `scheme` to `drain` are those of `Service`.
+    deployment. `scheme` to `shared_store` are those of `Service`.
     """
 
     deployment_id: str
@@ -126,6 +130,8 @@ class Workload:
     root: str
     ready_path: str
     drain: float
+    health_path: str | None = "/health"
+    shared_store: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from asgipipe.pipelines.target import found_from, module_of
 from asgipipe.servers.application import Plan, plan
 from asgipipe.servers.options import server_options
 from asgipipe.servers.specification import Specification
-from asgipipe.settings import DeploymentSettings
+from asgipipe.settings import DeploymentSettings, built_in_paths
 from asgipipe.settings.keys import plain
+from asgipipe.settings.stores import is_postgresql
 
 _MOST_TAGS = 100
 
@@ -116,6 +117,8 @@ def _service(planned: Plan) -> Service:
         root=root,
         ready_path=root + settings.ready_url_path,
         drain=options.longest_stop,
+        health_path=built_in_paths(settings).get("health_url_path"),
+        shared_store=settings.store_url is not None and is_postgresql(settings.store_url),
     )
 
 

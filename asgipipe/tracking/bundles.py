@@ -3,44 +3,38 @@
 A row of its own costs a run 3 to 5 µs in SQLite, most of it by the row and the column, however little is in them; its
 share of a bundle costs 1 µs. Runs that have to be found by more than their id and their age, or changed, have rows.
 
-The text of a bundle is lines of JSON: a list of what is known of each run, then the payloads of all. It is made when a
-bundle is full: one text of many runs takes half the time of as many texts made one by one between other work, and runs
-that were kept as objects until they are written would push everything else out of the processor's cache.
+The text of a bundle is lines of JSON: of each run what is known, then its payloads.
 """
 
 import json
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 from operator import attrgetter
-from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from asgipipe.stores.database import Row, Transaction
+from asgipipe.stores.database import Row, Transaction, Value
 from asgipipe.tracking.records import COMPLETED, RecordedLog, RecordedRun, RecordedStep, Subject, with_user
 
-MOST = 100
+MOST = 200
 """Runs in a bundle: whoever looks for one reads all."""
 
-StepEnd = float | tuple[float | None, str, int, str | None, dict[str, object] | None]
-"""The end on the monotonic clock; where the others say anything: end, status, attempt, error, metadata."""
+StepFacts = (
+    tuple[str, float, float | None] | tuple[str, float, float | None, str, int, str | None, dict[str, object] | None]
+)
+"""Name, start and end on the monotonic clock; where they say anything, status, attempt, error and metadata, too."""
 LogFacts = tuple[int, float, int, str, str | None, str]
 """As a RecordedLog has them."""
-BundledRun = tuple[Any, ...]
+RunFacts = tuple[str, str, float, float, float, dict[str, object] | None, Sequence[StepFacts], Sequence[LogFacts]]
 """Id, name, what makes time since the epoch of the monotonic clock, start on the latter, seconds, the user's metadata
-(None where none is kept), log records; name, start and StepEnd of each step; then the payloads: parameters, outputs,
-and the outputs of each step, empty where they are not kept. What is read back ends before the payloads.
-
-It is flat because the garbage collector walks every container that waits to be written: with one for each step this
-cost 1 µs per run."""
-_HEAD = 7
-_PER_STEP = 3
-_PAYLOADS = 2
-"""Those of a run without steps."""
+(None where none is kept), steps, log records."""
 _COLUMNS = "last_id, first_id, deployment, pipeline, metadata, count, runs"
-_INSERT = f"INSERT INTO run_bundles ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (last_id) DO NOTHING"  # noqa: S608  # constants
+_PLACES = "(?, ?, ?, ?, ?, ?, ?)"
+_ROWS_AT_ONCE = 50
+"""Rows of a statement. SQLite's binding lets go of the interpreter in every statement, and has to get it back from a
+busy event loop: one for all bundles of a group has it do so once."""
 _SELECT = f"SELECT {_COLUMNS} FROM run_bundles WHERE last_id = ?"  # noqa: S608  # constants
 _WINDOW = 8
 """The characters that all ids of a bundle have in common: those of one minute. What overlaps is found among them."""
@@ -49,48 +43,34 @@ _AFTER_ANY = "g"
 _AT_ONCE = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """Runs as they stand in a row."""
+def packed(facts: RunFacts, payloads: Iterable[bytes]) -> bytes:
+    """Return a run as it stands in a bundle.
 
-    last_id: str
-    first_id: str
-    count: int
-    text: bytes
-
-
-def packed(runs: Mapping[str, BundledRun]) -> list[Bundle]:
-    """Return bundles of runs, given by their ids."""
-    ids = sorted(runs)
-    bundles: list[Bundle] = []
-    begin = 0
-    while begin < len(ids):
-        end = min(begin + MOST, max(begin + 1, bisect(ids, ids[begin][:_WINDOW] + _AFTER_ANY)))
-        text = _text([runs[run_id] for run_id in ids[begin:end]])
-        bundles.append(Bundle(ids[end - 1], ids[begin], end - begin, text))
-        begin = end
-    return bundles
-
-
-def write(transaction: Transaction, subject: Subject, bundles: Iterable[Bundle]) -> None:
-    about = subject.deployment, subject.pipeline, subject.metadata
-    for bundle in bundles:
-        transaction.change(_INSERT, bundle.last_id, bundle.first_id, *about, bundle.count, bundle.text)
-
-
-def _text(runs: Sequence[BundledRun]) -> bytes:
-    facts: list[tuple[object, ...]] = []
-    payloads: list[bytes] = []
-    for run in runs:
-        steps = (len(run) - _HEAD - _PAYLOADS) // (_PER_STEP + 1)
-        end = _HEAD + _PER_STEP * steps
-        facts.append(run[:end])
-        payloads.extend(run[end:])
+    `payloads` are its parameters, its outputs, and the outputs of each step; empty where they are not kept.
+    """
     try:
         text = to_json(facts)
     except PydanticSerializationError:  # a lone surrogate in a name
         text = json.dumps(facts, ensure_ascii=False).encode("utf-8", "replace")
     return b"\n".join((text, *payloads))
+
+
+def write(transaction: Transaction, subject: Subject, runs: Mapping[str, bytes]) -> None:
+    """Write packed runs, given by their ids."""
+    ids = sorted(runs)
+    about = subject.deployment, subject.pipeline, subject.metadata
+    rows: list[tuple[Value, ...]] = []
+    begin = 0
+    while begin < len(ids):
+        end = min(begin + MOST, max(begin + 1, bisect(ids, ids[begin][:_WINDOW] + _AFTER_ANY)))
+        text = b"\n".join([runs[run_id] for run_id in ids[begin:end]])
+        rows.append((ids[end - 1], ids[begin], *about, end - begin, text))
+        begin = end
+    for begin in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[begin : begin + _ROWS_AT_ONCE]
+        places = ", ".join([_PLACES] * len(some))
+        sql = f"INSERT INTO run_bundles ({_COLUMNS}) VALUES {places} ON CONFLICT (last_id) DO NOTHING"  # noqa: S608  # constants
+        transaction.change(sql, *chain.from_iterable(some))
 
 
 def find(transaction: Transaction, run_id: str) -> RecordedRun | None:
@@ -143,42 +123,42 @@ def prune(transaction: Transaction, deployment: str, before: str, limit: int) ->
     return sum(count for (count,) in transaction.rows(sql, deployment, before, limit) if isinstance(count, int))
 
 
-def _unpacked(bundle: Row) -> Iterator[tuple[BundledRun, list[bytes]]]:
-    """Yield what is known of each run, and its payloads."""
+def _unpacked(bundle: Row) -> Iterator[tuple[RunFacts, list[bytes]]]:
     text = bundle[-1]
     assert isinstance(text, bytes)
-    known, *payloads = text.split(b"\n")
-    lines = iter(payloads)
-    for facts in from_json(known):
-        yield facts, list(islice(lines, _PAYLOADS + (len(facts) - _HEAD) // _PER_STEP))
+    lines = iter(text.split(b"\n"))
+    for line in lines:
+        facts = from_json(line)
+        *_, steps, _ = facts
+        yield facts, list(islice(lines, 2 + len(steps)))
 
 
-def _listed(bundle: Row, facts: BundledRun) -> RecordedRun:
+def _listed(bundle: Row, facts: RunFacts) -> RecordedRun:
     run_id, name, base, began, seconds, *_ = facts
     _, _, deployment, pipeline, *_ = bundle
     times = base + began, base + began + seconds, seconds
     return RecordedRun.listed((run_id, deployment, pipeline, name, 1, COMPLETED, *times, None))
 
 
-def _whole(bundle: Row, facts: BundledRun, payloads: Sequence[bytes]) -> RecordedRun:
+def _whole(bundle: Row, facts: RunFacts, payloads: Sequence[bytes]) -> RecordedRun:
     parameters, outputs, *outputs_of_steps = payloads
-    _, _, base, _, _, metadata, logs, *parts = facts
+    _, _, base, _, _, metadata, steps, logs = facts
     of_deployment = bundle[4]
     assert isinstance(of_deployment, bytes)
-    steps = zip(parts[::_PER_STEP], parts[1::_PER_STEP], parts[2::_PER_STEP], outputs_of_steps, strict=True)
+    pairs = zip(steps, outputs_of_steps, strict=True)
     return replace(
         _listed(bundle, facts),
         parameters=parameters or None,
         outputs=outputs or None,
         metadata=None if metadata is None else with_user(of_deployment, metadata),
-        steps=[_step(number, base, step) for number, step in enumerate(steps, 1)],
+        steps=[_step(number, base, step, body) for number, (step, body) in enumerate(pairs, 1)],
         logs=[RecordedLog(*log) for log in logs],
     )
 
 
-def _step(number: int, base: float, step: tuple[str, float, StepEnd, bytes]) -> RecordedStep:
-    name, began, end, outputs = step
-    ended, status, attempt, error, metadata = (end, COMPLETED, 1, None, None) if isinstance(end, float) else end
+def _step(number: int, base: float, facts: StepFacts, outputs: bytes) -> RecordedStep:
+    name, began, ended = facts[:3]
+    status, attempt, error, metadata = (COMPLETED, 1, None, None) if len(facts) == 3 else facts[3:]
     seconds = None if ended is None else ended - began
     notes = None if metadata is None else to_json(metadata)
     return RecordedStep(number, name, status, attempt, base + began, seconds, error, outputs or None, notes)

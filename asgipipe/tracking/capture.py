@@ -15,7 +15,7 @@ from asgipipe.pipelines.context import Run, Status
 from asgipipe.pipelines.execution import message_of
 from asgipipe.pipelines.observer import ObservedStep, RunObserver, StepRecord, checked_metadata
 from asgipipe.stores.database import Value
-from asgipipe.tracking.bundles import BundledRun, LogFacts, StepEnd
+from asgipipe.tracking.bundles import LogFacts, StepFacts, packed
 from asgipipe.tracking.payloads import LARGE, dump_outputs
 from asgipipe.tracking.policy import Plan
 from asgipipe.tracking.records import COMPLETED, RUN, RUNNING, Subject, with_user
@@ -32,9 +32,6 @@ _PART_BYTES = 1024 * 1024
 """What gathers of a run before it is handed to the writer."""
 _BUNDLED_PARTS = 50
 """Steps, and log records, of a run that may stand in a bundle."""
-_NO_METADATA: dict[str, object] = {}
-_BESIDE = 1024
-"""Bytes that such a run takes in memory besides its payloads and messages, about."""
 _LEFT = "canceled"
 """What became of a step that the end of its run has left behind in a thread."""
 _STATUS = {Status.COMPLETED: "completed", Status.CANCELED: "canceled"}
@@ -64,7 +61,7 @@ class PartWriter(Protocol):
 
     def put(self, part: Part) -> None: ...
 
-    def put_run(self, run_id: str, run: BundledRun, size: int) -> None: ...
+    def put_run(self, run_id: str, run: bytes) -> None: ...
 
     def room(self) -> "Future[None]": ...
 
@@ -195,9 +192,9 @@ class RunCapture(RunObserver):
         self.ended = True
         run, plan = self.run, self.plan
         if run.outputs_json is not None:
-            size = self._size + len(run.parameters_json) + len(run.outputs_json)
-            if size <= LARGE and self._is_small:
-                self._writer.put_run(run.id, self._whole(seconds, run.outputs_json), size + _BESIDE)
+            whole = self._packed(seconds, run.outputs_json)
+            if whole is not None:
+                self._writer.put_run(run.id, whole)
                 return None
             status, error = COMPLETED, None
         else:
@@ -208,30 +205,27 @@ class RunCapture(RunObserver):
         self._put(waiter, status, seconds, error, run.outputs_json)
         return waiter
 
-    @property
-    def _is_small(self) -> bool:
-        """True for a run that may stand in a bundle when it completes, as most do."""
-        if self.written or self._repeatable or not self.plan.in_background:
-            return False
-        return len(self._steps) <= _BUNDLED_PARTS and len(self._logs) <= _BUNDLED_PARTS
-
-    def _whole(self, seconds: float, outputs: bytes) -> BundledRun:
-        """Return all of a run that completed."""
-        run, plan = self.run, self.plan
+    def _packed(self, seconds: float, outputs: bytes) -> bytes | None:
+        """Return a run that completed, for a bundle; None when it is not as most are."""
+        run, plan, records, logs = self.run, self.plan, self._steps, self._logs
+        if self.written or not plan.in_background or len(records) > _BUNDLED_PARTS or len(logs) > _BUNDLED_PARTS:
+            return None
+        if self._repeatable or self._size + len(run.parameters_json) + len(outputs) > LARGE:
+            return None
         noted = plan.metadata
-        steps: list[str | float | StepEnd] = []
+        steps: list[StepFacts] = []
         payloads = [run.parameters_json, outputs] if plan.payloads else [b"", b""]
-        for record in self._steps:
-            end: StepEnd | None = record.ended
-            status = _LEFT if end is None else record.status
+        for record in records:
+            name, started, ended = record.name, record.started, record.ended
+            status = _LEFT if ended is None else record.status
             notes = record.metadata if noted else None
-            if end is None or status != COMPLETED or record.attempt != 1 or notes is not None:
-                end = (record.ended, status, record.attempt, record.error, notes)
-            steps += (record.name, record.started, end)
+            if status == COMPLETED and record.attempt == 1 and notes is None:
+                steps.append((name, started, ended))
+            else:
+                steps.append((name, started, ended, status, record.attempt, record.error, notes))
             payloads.append(record.outputs)
-        metadata = (self._metadata or _NO_METADATA) if noted else None
-        logs = tuple(self._logs)
-        return (run.id, run.name, self._base, self.began, seconds, metadata, logs, *steps, *payloads)
+        metadata = (self._metadata or {}) if noted else None
+        return packed((run.id, run.name, self._base, self.began, seconds, metadata, steps, logs), payloads)
 
     # Rows
 

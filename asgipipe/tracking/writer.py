@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import chain
 from time import monotonic
 
 from asgipipe.errors import StoreError, UnavailableError
@@ -16,7 +15,6 @@ from asgipipe.stores.database import Transaction
 from asgipipe.stores.lazy import LazyDatabase
 from asgipipe.tracking import bundles, store
 from asgipipe.tracking.artifacts import ArtifactFiles
-from asgipipe.tracking.bundles import Bundle, BundledRun
 from asgipipe.tracking.capture import Part, PartWriter
 from asgipipe.tracking.records import Subject
 
@@ -44,21 +42,14 @@ class Group:
     """What is written together: runs for bundles, and parts; `rows` and `size`, in bytes, are what they come to."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, BundledRun] = {}
-        self.bundles: list[Bundle] = []
+        self.runs: dict[str, bytes] = {}
         self.parts: list[Part] = []
         self.rows = 0
         self.size = 0
 
     def write(self, subject: Subject, transaction: Transaction) -> None:
         store.write(transaction, self.parts)
-        bundles.write(transaction, subject, chain(self.bundles, bundles.packed(self.runs)))
-
-    def add(self, run_id: str, run: BundledRun) -> None:
-        self.runs[run_id] = run
-        if len(self.runs) >= bundles.MOST:
-            self.bundles += bundles.packed(self.runs)
-            self.runs = {}
+        bundles.write(transaction, subject, self.runs)
 
 
 class BackgroundWriter(PartWriter):
@@ -146,13 +137,13 @@ class BackgroundWriter(PartWriter):
             if part.waiter is not None:
                 part.waiter.cancel()
 
-    def put_run(self, run_id: str, run: BundledRun, size: int) -> None:
-        """Take a run for a bundle."""
+    def put_run(self, run_id: str, run: bytes) -> None:
+        """Take a packed run for a bundle."""
         with self._lock:
             stopped = self._stopped
             if not stopped:
-                self._gathering.add(run_id, run)
-                self._count(1, size)
+                self._gathering.runs[run_id] = run
+                self._count(1, len(run))
         if stopped:
             self._lose(1, UnavailableError("The deployment has stopped."))
 

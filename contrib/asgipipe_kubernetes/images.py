@@ -63,8 +63,7 @@ def _run(command: list[str], settings: KubernetesDeployerSettings, source: IO[by
     try:
         done = subprocess.run(  # noqa: S603  # the builder that the settings name
             command,
-            stdin=subprocess.PIPE if source is not None else subprocess.DEVNULL,
-            input=None if source is None else source.read(),
+            stdin=subprocess.DEVNULL if source is None else source,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **_given(settings)},

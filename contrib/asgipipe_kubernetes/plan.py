@@ -1,14 +1,12 @@
 """What the manifests of one revision are made from."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from asgipipe.deployers.image.recipe import DEFAULT_PORT
 from asgipipe.deployers.records import Workload
 from asgipipe.errors import DeploymentError
-from asgipipe.settings import DeploymentDefaultEndpoints, DeploymentSettings
 from asgipipe.settings.stores import is_postgresql
 from asgipipe_kubernetes.names import REVISION, object_name, own_labels, revision_name
 from asgipipe_kubernetes.settings import KubernetesDeployerSettings
@@ -17,7 +15,6 @@ CLEAN_UP = 10
 """Seconds that a server may take after it was to drain: what still runs is cancelled then, and its hooks run."""
 
 _FIRST_UNPRIVILEGED = 1024
-_PATHS = ("health_url_path", "include_default_endpoints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +79,5 @@ class Plan:
 
     @property
     def has_shared_store(self) -> bool:
-        place = self.workload.environment.get("ASGIPIPE_STORE_URL", deployment_values(self.workload).get("store_url"))
-        return isinstance(place, str) and is_postgresql(place)
-
-
-def deployment_values(workload: Workload) -> Mapping[str, object]:
-    """Return the settings of the deployment, as far as the file says them."""
-    section = workload.settings.get("settings")
-    values = section.get("deployment") if isinstance(section, Mapping) else None
-    return values if isinstance(values, Mapping) else {}
-
-
-def health_path(workload: Workload) -> str | None:
-    """Return the whole path of `/health`; None where it is not served, nor `/ready`."""
-    values = deployment_values(workload)
-    said = DeploymentSettings.model_validate({name: values[name] for name in _PATHS if name in values})
-    if DeploymentDefaultEndpoints.HEALTH not in said.include_default_endpoints:
-        return None
-    return f"{workload.root}{said.health_url_path}"
+        place = self.workload.environment.get("ASGIPIPE_STORE_URL")
+        return self.workload.shared_store if place is None else is_postgresql(place)

@@ -35,7 +35,7 @@ from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 from asgipipe.deployers.image.dockerfile import SETTINGS_FILE
 from asgipipe.deployers.image.recipe import STATE
 from asgipipe_kubernetes.names import REVISION, selector
-from asgipipe_kubernetes.plan import Plan, health_path
+from asgipipe_kubernetes.plan import Plan
 
 CONTAINER = "service"
 """The name of the container in each pod."""
@@ -120,7 +120,7 @@ def _variables(plan: Plan) -> list[EnvVar]:
 
 
 def _probe(plan: Plan, *, period: int, failures: int, ready: bool = False) -> Probe:
-    workload, health = plan.workload, health_path(plan.workload)
+    workload, health = plan.workload, plan.workload.health_path
     path = workload.ready_path if ready else health
     return Probe(
         httpGet=None

@@ -71,7 +71,9 @@ def test_a_snapshot_says_all_there_is_to_know(write: Write, tmp_path: Path) -> N
     assert (snapshot.name, snapshot.pipeline, snapshot.description) == ("autumn", "weather", "daily")
     assert (snapshot.target, snapshot.project) == ("frozen_a.py:weather", str(tmp_path))
     assert (snapshot.tags, snapshot.created_by) == (("v1", "prod"), actor())
-    assert snapshot.service == Service("http", "127.0.0.1", 9001, "/of-the-code/api", "/of-the-code/api/ready", 12.0)
+    assert snapshot.service == Service(
+        "http", "127.0.0.1", 9001, "/of-the-code/api", "/of-the-code/api/ready", 12.0, "/of-the-code/api/health"
+    )
     assert snapshot.input_schema["required"] == ["city"]
     assert snapshot.output_schema["required"] == ["output"]
     assert snapshot.settings == {

@@ -17,15 +17,13 @@ from urllib.error import URLError
 from tests.deployers.kubernetes.api import NAMESPACE, TOKEN, write_kubeconfig
 
 _PATIENCE = 120.0
+_WITHOUT_INSECURE_PORT = (1, 24)
 
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """Where it is; `controllers` says that Deployments make pods."""
-
     url: str
     kubeconfig: Path
-    controllers: bool
     version: tuple[int, int]
 
 
@@ -40,7 +38,10 @@ def missing(*programs: str) -> str | None:
 
 @contextmanager
 def running(*, controllers: bool = False) -> Iterator[ControlPlane]:
-    """Start one with an empty database; all of it has ended when this returns."""
+    """Start one with an empty database; all of it has ended when this returns.
+
+    With `controllers`, Deployments make pods.
+    """
     folder = Path(tempfile.mkdtemp(prefix="asgipipe-cluster-"))
     assets = Path(os.environ["KUBEBUILDER_ASSETS"])
     etcd, peer, port = free_port(), free_port(), free_port()
@@ -57,16 +58,12 @@ def running(*, controllers: bool = False) -> Iterator[ControlPlane]:
         ):
             stack.enter_context(_process([str(assets / name), *arguments], folder / f"{name}.log"))
         _await(url, folder)
+        version = _version(url)
         if controllers:
-            arguments = [
-                f"--kubeconfig={kubeconfig}",
-                "--controllers=deployment,replicaset,garbagecollector,endpoint",
-                "--secure-port=0",
-            ]
-            manager = [str(assets / "kube-controller-manager"), *arguments, "--leader-elect=false"]
+            manager = [str(assets / "kube-controller-manager"), *_controllers(kubeconfig, version)]
             stack.enter_context(_process(manager, folder / "controllers.log"))
         _post(url, "/api/v1/namespaces", f'{{"metadata": {{"name": "{NAMESPACE}"}}}}')
-        yield ControlPlane(url, kubeconfig, controllers, _version(url))
+        yield ControlPlane(url, kubeconfig, version)
 
 
 def free_port() -> int:
@@ -92,6 +89,14 @@ def _api_server(folder: Path, etcd: int, port: int) -> list[str]:
         f"--service-account-signing-key-file={folder / 'account.key'}",
         *("--authorization-mode=RBAC", f"--token-auth-file={folder / 'tokens.csv'}"),
         "--disable-admission-plugins=ServiceAccount",
+    ]
+
+
+def _controllers(kubeconfig: Path, version: tuple[int, int]) -> list[str]:
+    return [
+        *(f"--kubeconfig={kubeconfig}", "--controllers=deployment,replicaset,garbagecollector,endpoint"),
+        *("--leader-elect=false", "--secure-port=0"),
+        *(["--port=0"] if version < _WITHOUT_INSECURE_PORT else []),
     ]
 
 

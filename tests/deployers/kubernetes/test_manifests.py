@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from asgipipe.errors import DeploymentError
-from tests.deployers.kubernetes.samples import ID, POSTGRESQL, plan, workload
+from tests.deployers.kubernetes.samples import ID, plan, workload
 
 pytest.importorskip("lightkube")
 
@@ -31,7 +31,7 @@ EVERYTHING: dict[str, object] = {
     "node_selector": {"disk": "ssd"},
     "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
 }
-SHARED = workload({"store_url": POSTGRESQL})
+SHARED = workload(shared_store=True)
 
 
 def of_kind(objects: list[Manifest], kind: str) -> Manifest:
@@ -117,7 +117,7 @@ def test_pods_are_restricted() -> None:
 
 def test_probes_ask_what_is_meant_for_them() -> None:
     """Liveness is asked of /health and readiness of /ready, below the root, with the scheme that is served."""
-    given = plan(workload({"health_url_path": "/alive"}, root="/api", ready_path="/api/ready", scheme="https"))
+    given = plan(workload(health_path="/api/alive", root="/api", ready_path="/api/ready", scheme="https"))
     found = container(given)
     path = {"port": "http", "scheme": "HTTPS"}
     for name, expected in (("startup", "/api/alive"), ("liveness", "/api/alive"), ("readiness", "/api/ready")):
@@ -128,7 +128,7 @@ def test_probes_ask_what_is_meant_for_them() -> None:
 
 def test_a_service_without_probes_is_asked_for_a_connection() -> None:
     """Where neither /health nor /ready is served, a pod that listens is alive and ready: a 404 would end it."""
-    found = container(plan(workload({"include_default_endpoints": ["INVOKE"]})))
+    found = container(plan(workload(health_path=None)))
     for name in ("startupProbe", "livenessProbe", "readinessProbe"):
         probe = found[name]
         assert isinstance(probe, dict)
@@ -195,8 +195,7 @@ def test_a_privileged_port_is_the_services_alone() -> None:
     "given",
     [
         workload(),
-        workload({"store_url": ".asgipipe/jobs.db"}),
-        workload({"store_url": POSTGRESQL}, environment={"ASGIPIPE_STORE_URL": "memory:"}),
+        workload(shared_store=True, environment={"ASGIPIPE_STORE_URL": "memory:"}),
     ],
 )
 def test_several_pods_need_a_store_that_they_share(given: object) -> None:
