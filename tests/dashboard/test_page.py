@@ -48,6 +48,7 @@ def keep_picture(page: Page, name: str) -> None:
     """Write a picture of the page into the folder SCREENSHOTS, where that is set: pictures in the documentation."""
     folder = os.environ.get("SCREENSHOTS")
     if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
         page.screenshot(Path(folder) / f"{name}.png")
 
 

@@ -163,7 +163,8 @@ def beside_a_run(settings: Mapping[str, Any]) -> object:
         await deployment.start()
         runs = [asyncio.ensure_future(reply(deployment.asgi_app, invoke({}))) for _ in range(3)]
         bounded = {"max_concurrency", "max_queue"} <= set(settings)
-        await until(lambda: deployment.lifecycle.active == (1 if bounded else 3))
+        active, over = (1, 2) if bounded else (3, 0)
+        await until(lambda: deployment.lifecycle.active == active and sum(run.done() for run in runs) == over)
         refused = [run.result().status for run in runs if run.done()]
         for run in runs:
             run.cancel()
