@@ -54,6 +54,9 @@ _HEARTBEAT = 1.0
 _CLEAN_UP = 3.0
 """Seconds that the other workers have to clean up when one of them failed to start."""
 
+_AGAIN = 5.0
+"""Seconds after which workers that never served are told once more to stop."""
+
 _RETIRING = 5.0
 """Seconds by which the end of a worker may be later when it retires than when it is told to stop."""
 
@@ -266,12 +269,17 @@ class _Arbiter(Arbiter):
             retires = self._retires and self.fleet.serves(pid)
             self.kill_worker(pid, RETIRE if retires and RETIRE is not None else signal.SIGTERM)
         within += _RETIRING if self._retires else 0.0
-        ends, hurried = time.monotonic() + within, False
+        ends, hurried, again = time.monotonic() + within, False, time.monotonic() + _AGAIN
         while self.WORKERS and time.monotonic() < ends:
             if self._hurry and not hurried:
                 logger.warning("told again: stopping now")
                 self.kill_workers(HURRY)
                 hurried = True
+            if time.monotonic() >= again:
+                # One that was only just forked still had the handlers of this process: what it was told then is lost.
+                for pid in [pid for pid in self.WORKERS if not self.fleet.serves(pid)]:
+                    self.kill_worker(pid, signal.SIGTERM)
+                again += _AGAIN
             self.reap_workers()
             time.sleep(0.02)
         for pid in list(self.WORKERS):
