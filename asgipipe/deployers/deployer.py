@@ -15,7 +15,10 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from asgipipe.deployers.records import Condition, Instance, JSONObject, Workload
+from asgipipe.deployers.records import Condition, Instance, JSONObject, Status, Workload
+
+_LAST_REQUESTS = 10.0
+"""Seconds in which an instance that is abandoned may answer what it has accepted."""
 
 Report = Callable[[str], None]
 """Says in a few words what is being done, for somebody who waits."""
@@ -83,8 +86,12 @@ class BaseDeployer(ABC):
         self.stop(instance, grace=grace)
 
     def abandon(self, instance: Instance, *, back_to: Instance | None) -> None:
-        """End an instance that did not come to serve; `back_to` serves on."""
-        self.stop(instance, grace=0.0)
+        """End an instance that was not to take the place of `back_to`, which serves on."""
+        if back_to is not None and self.inspect(instance).status is Status.RUNNING:
+            # It has started up, shares the address of what serves on, and may have accepted requests.
+            self.retire(instance, by=back_to, grace=_LAST_REQUESTS)
+        else:
+            self.stop(instance, grace=0.0)
 
     def reachable(self, instance: Instance) -> str | None:
         """Return the URL at which this machine can ask the service whether it is ready; None when it cannot."""

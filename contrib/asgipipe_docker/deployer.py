@@ -165,13 +165,6 @@ class DockerDeployer(BaseDeployer):
     def retire(self, instance: Instance, *, by: Instance, grace: float) -> None:
         self._end(instance, "SIGTERM" if RETIRE is None else "SIGUSR2", grace)
 
-    def abandon(self, instance: Instance, *, back_to: Instance | None) -> None:
-        # One that has started up shares the listener of what serves on, and may have accepted requests.
-        if back_to is not None and self.inspect(instance).status is Status.RUNNING:
-            self.retire(instance, by=back_to, grace=_CLEAN_UP)
-        else:
-            self.stop(instance, grace=0.0)
-
     def _end(self, instance: Instance, first: str, grace: float) -> None:
         with connected(self._settings.base_url) as client:
             container = containers.find(client, _name(instance))

@@ -187,13 +187,6 @@ class LocalDeployer(BaseDeployer):
     def retire(self, instance: Instance, *, by: Instance, grace: float) -> None:
         self._end(instance, signal.SIGTERM if RETIRE is None else RETIRE, grace)
 
-    def abandon(self, instance: Instance, *, back_to: Instance | None) -> None:
-        # One that has started up shares the listener of what serves on, and may have accepted requests.
-        if back_to is not None and _folder_of(instance).state.ready.exists():
-            self.retire(instance, by=back_to, grace=_CLEAN_UP)
-        else:
-            self.stop(instance, grace=0.0)
-
     def _end(self, instance: Instance, number: int, grace: float) -> None:
         if _is_elsewhere(instance):
             raise DeploymentError(f"it was started on {instance.handle.get('host')} and can only be ended there")
